@@ -1,0 +1,26 @@
+# The contributor's front door. `just` lists the recipes.
+
+_default:
+    @just --list --unsorted
+
+# Everything that must hold
+test:
+    scripts/test
+
+# The library's tests alone
+unit *ARGS:
+    cargo nextest run -p earthkey {{ARGS}}
+
+# The real clients
+clients *ARGS:
+    cargo build --workspace
+    target/venv/bin/pytest tests/clients {{ARGS}}
+
+# Format and lints
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Every system against a sandbox
+demo:
+    cargo run -- demo
