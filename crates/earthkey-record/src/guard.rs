@@ -1,0 +1,36 @@
+//! What every program of ours does before anything else.
+
+use std::fmt;
+
+use rustix::process::{Resource, Rlimit, getegid, geteuid, getgid, getrlimit, getuid, setrlimit};
+
+/// The program runs with the rights of another user or group than the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignRights;
+
+impl fmt::Display for ForeignRights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("earthkey does not run with the rights of another user or group")
+    }
+}
+
+impl std::error::Error for ForeignRights {}
+
+impl ForeignRights {
+    /// Says what to do about it.
+    pub const HINT: &str =
+        "remove the set-user-id and set-group-id bits: chmod ug-s \"$(command -v earthkey)\"";
+}
+
+/// Refuses to run with the rights of anybody but the caller, and sees to it that no core file holds a token.
+pub fn protect() -> Result<(), ForeignRights> {
+    if getuid() != geteuid() || getgid() != getegid() {
+        return Err(ForeignRights);
+    }
+    // Only the soft limit, which lasts beyond an exec: what people run by `earthkey exec` may raise it again.
+    // Dumpability does not last, so each program sets it anew. Without either the answer is the same.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    Ok(())
+}
