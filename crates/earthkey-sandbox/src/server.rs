@@ -1,0 +1,161 @@
+//! The server: connections, limits, and what every request passes through.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::header::{HOST, SERVER};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::app::App;
+use crate::fault::{Fault, When};
+use crate::requests::Record;
+
+/// What the sandbox says of itself in every answer; the robot knows it by that.
+pub(crate) const NAME: &str = "earthkey-sandbox";
+
+/// How many connections are served at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 2_048;
+
+/// How large the head of a request may be.
+const MAX_HEAD: usize = 64 * 1_024;
+
+/// How large the body of a request may be.
+const MAX_BODY: usize = 64 * 1_024;
+
+/// How much of a body that is too large is read before the connection is closed.
+const MAX_DISCARDED: usize = 1_024 * 1_024;
+
+/// How long a head, and then a body, may take; a connection may be idle as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is dropped on purpose")]
+struct Dropped;
+
+/// Serves connections until `stop` is used or dropped.
+pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: oneshot::Receiver<()>) {
+    let router = app.routes();
+    // Dropping the set ends the connections that are still open.
+    let mut connections = JoinSet::new();
+    loop {
+        let room = connections.len() < MAX_CONNECTIONS;
+        tokio::select! {
+            _ = &mut stop => return,
+            // Without this the set would keep every connection that ever was.
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if room => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&app), router.clone()));
+                }
+                // Out of file descriptors, or the peer is gone: neither lasts.
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            },
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, app: Arc<App>, router: Router) {
+    // Small answers on loopback: waiting to fill a segment only costs time.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| respond(Arc::clone(&app), router.clone(), request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    // A client that went away, or one that was dropped on purpose.
+    drop(served);
+}
+
+async fn respond(app: Arc<App>, router: Router, request: Request<Incoming>) -> Result<Response, Dropped> {
+    let mut response = receive(&app, router, request).await?;
+    response.headers_mut().insert(SERVER, HeaderValue::from_static(NAME));
+    Ok(response)
+}
+
+async fn receive(app: &App, router: Router, request: Request<Incoming>) -> Result<Response, Dropped> {
+    if !names_us(request.headers(), app.port) {
+        return Ok(StatusCode::MISDIRECTED_REQUEST.into_response());
+    }
+    let (head, body) = request.into_parts();
+    let body = match timeout(PATIENCE, collect(body)).await {
+        Ok(Ok(Some(body))) => body,
+        Ok(Ok(None)) => return Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
+        Ok(Err(_)) => return Err(Dropped),
+        Err(_) => return Ok(StatusCode::REQUEST_TIMEOUT.into_response()),
+    };
+    if head.uri.path().starts_with("/_control/") {
+        return Ok(route(router, Request::from_parts(head, body)).await);
+    }
+    let record = Record::of(&head, &body, &app.providers);
+    let fault = app.faults.take(&record);
+    let seq = app.requests.arrived(record);
+    let request = Request::from_parts(head, body);
+    let response = match fault {
+        Some(fault) => faulty(router, request, &fault).await?,
+        None => route(router, request).await,
+    };
+    app.requests.answered(seq, response.status().as_u16());
+    Ok(response)
+}
+
+/// Returns the body of a request, unless it is too large.
+///
+/// What is too much is read within reason and thrown away: a connection that is closed with data
+/// unread takes the answer along.
+async fn collect(mut body: Incoming) -> hyper::Result<Option<Bytes>> {
+    let mut collected = Vec::new();
+    let mut size = 0;
+    while size <= MAX_DISCARDED {
+        let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await else {
+            break;
+        };
+        if let Ok(data) = frame?.into_data() {
+            size += data.len();
+            if size <= MAX_BODY {
+                collected.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok((size <= MAX_BODY).then(|| collected.into()))
+}
+
+async fn faulty(router: Router, request: Request<Bytes>, fault: &Fault) -> Result<Response, Dropped> {
+    let real = if fault.acts() { Some(route(router, request).await) } else { None };
+    sleep(fault.delay()).await;
+    match fault.drop {
+        Some(When::Before | When::After) => Err(Dropped),
+        None => Ok(fault.answer(real)),
+    }
+}
+
+async fn route(router: Router, request: Request<Bytes>) -> Response {
+    match TowerToHyperService::new(router).call(request.map(Body::from)).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// Returns whether a request was meant for this server: a name that somebody made point to
+/// loopback (DNS rebinding) is not ours.
+fn names_us(headers: &HeaderMap, port: u16) -> bool {
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = host.strip_suffix(&format!(":{port}")).unwrap_or_default();
+    ["127.0.0.1", "[::1]"].contains(&name) || name.eq_ignore_ascii_case("localhost")
+}
