@@ -1,0 +1,326 @@
+//! The facade: everything that the command line, Python, agent and broker do with logins.
+
+mod signing;
+mod status;
+mod using;
+
+use earthkey_record::name::Arguments;
+use earthkey_record::name::Form;
+use earthkey_record::record::Dependency;
+use earthkey_record::record::Expected;
+use earthkey_record::record::Record;
+
+pub use self::signing::Begun;
+pub use self::signing::SignedIn;
+pub use self::status::State;
+pub use self::status::Status;
+use self::using::Using;
+use self::using::access_of;
+use self::using::clock;
+use self::using::record_of;
+use crate::config::Config;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::Host;
+use crate::host::env::display;
+use crate::login::Login;
+use crate::login::System;
+use crate::oauth::revoke;
+use crate::refresh;
+use crate::refresh::Access;
+use crate::refresh::Want;
+use crate::store::Contents;
+use crate::store::Grant;
+use crate::store::Keep;
+use crate::store::ledger::Binding;
+use crate::system;
+use crate::system::Checked;
+use crate::system::Context;
+use crate::system::Source;
+
+/// Every login of one person on one host.
+pub struct Earthkey {
+    host: Host,
+}
+
+/// A token, and how it is shown to its system.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The login.
+    pub login: Login,
+    /// The access token.
+    pub access: Access,
+}
+
+/// What a logout did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoggedOut {
+    /// Whether there was a login.
+    pub was_signed_in: bool,
+    /// Whether the provider was told to revoke the grant.
+    pub revoked: bool,
+}
+
+impl Earthkey {
+    /// Opens the logins of a host. Reads nothing yet.
+    pub fn open(host: Host) -> Self {
+        Self { host }
+    }
+
+    /// Returns the host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Returns the login that is meant where none is named: the configured default, else the
+    /// only one.
+    pub fn default_login(&self) -> Result<Login> {
+        let config = Config::load(&self.host)?;
+        if let Some(login) = config.default_login()? {
+            return Ok(login);
+        }
+        let logins = self.logins(&config)?;
+        match logins.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(Error::usage("there is no login yet")
+                .hint("sign in: `earthkey login SYSTEM`; see `earthkey login --help`")),
+            several => {
+                let list = several.iter().map(|login| format!("`{login}`")).collect::<Vec<_>>().join(", ");
+                Err(Error::usage("there is more than one login; name the one you mean")
+                    .hint(format!("they are {list}"))
+                    .hint("set `default = \"LOGIN\"` in config.toml to have one meant always"))
+            }
+        }
+    }
+
+    /// Returns every login that is found.
+    fn logins(&self, config: &Config) -> Result<Vec<Login>> {
+        let cx = Context::new(&self.host, config);
+        let mut logins = Vec::new();
+        for system in System::ALL {
+            logins.extend(system::list(&cx, system)?);
+        }
+        Ok(logins)
+    }
+
+    /// Returns where each system's own files lie, by what they are.
+    pub fn homes(&self) -> Result<Vec<(String, std::path::PathBuf)>> {
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        system::homes(&cx)
+    }
+
+    /// Returns a token of a login, from a record where one holds, refreshed where it is due.
+    pub async fn token(&self, login: &Login, want: &Want) -> Result<Token> {
+        let (access, _) = self.answer(login, want, Form::Token).await?;
+        Ok(Token { login: login.clone(), access })
+    }
+
+    /// Returns the header lines, `Name: value`, that show a token to the system.
+    pub async fn header(&self, login: &Login, want: &Want) -> Result<(Token, Vec<String>)> {
+        let (access, lines) = self.answer(login, want, Form::Header).await?;
+        Ok((Token { login: login.clone(), access }, lines))
+    }
+
+    async fn answer(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
+        let name = login.to_string();
+        let scopes: Vec<&str> = want.scopes.iter().flatten().map(String::as_str).collect();
+        let arguments =
+            Arguments { login: Some(&name), scopes: &scopes, audience: want.audience.as_deref(), form };
+        if let Some(answer) = self.recorded(&arguments, want) {
+            return Ok(answer);
+        }
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        // What was found there decides what is served.
+        let _ = cx.read(config.path());
+        let source = system::resolve(&cx, login).await?;
+        // A form that this login does not have must not cost a refresh.
+        if form == Form::Header && source.bearer == system::Bearer::Unknown {
+            return Err(system::openeo::no_back_end(login));
+        }
+        let keep = self.keep(&source).await?;
+        let using = Using { host: &self.host, source: &source, keep: &keep, want };
+        let access = refresh::token(&self.host, &keep, &using, want).await?;
+        let lines = if form == Form::Header { header_lines(&source, &access)? } else { Vec::new() };
+        self.remember(&cx, &arguments, &source, &keep, &access, &lines);
+        Ok((access, lines))
+    }
+
+    /// Answers from a record, if one holds and is fresh enough.
+    fn recorded(&self, arguments: &Arguments<'_>, want: &Want) -> Option<(Access, Vec<String>)> {
+        if want.force {
+            return None;
+        }
+        let clock = clock(&self.host);
+        let record = self.host.records.find(arguments, self.host.env.environment(), &clock)?;
+        let access = access_of(&record);
+        let fresh = clock.now < access.early_at
+            && access.expires_at.saturating_sub(clock.now) >= want.min_ttl
+            && want.reject.is_none_or(|rejected| access.token.fingerprint() != rejected);
+        let lines = record.headers.iter().map(|line| line.expose().to_owned()).collect();
+        fresh.then_some((access, lines))
+    }
+
+    /// Keeps the answer under the arguments that asked for it, with everything it depends on.
+    fn remember(
+        &self,
+        cx: &Context<'_>,
+        arguments: &Arguments<'_>,
+        source: &Source,
+        keep: &Keep<'_>,
+        access: &Access,
+        lines: &[String],
+    ) {
+        // The home may have been written since it was resolved; its bytes are judged as they are
+        // now, and together with the grant that they hold.
+        let Ok(reading) = keep.read() else { return };
+        let (Ok(Some(contents)), Some(file)) = (reading.slot, reading.file) else { return };
+        let Some(digest) = self.host.records.digest(&file) else { return };
+        let home = &keep.places().home;
+        let mut dependencies = cx.dependencies();
+        dependencies.retain(|dependency| dependency.path != source.home.path && dependency.path != *home);
+        dependencies.push(Dependency { path: source.home.path.clone(), expected: Expected::File(digest) });
+        dependencies.push(Dependency { path: keep.places().ledger.clone(), expected: Expected::Ledger });
+        let record = Record {
+            headers: lines.iter().map(earthkey_record::secret::Secret::new).collect(),
+            dependencies,
+            ..record_of(access, &source.login, contents.fingerprint())
+        };
+        self.host.records.write(arguments, self.host.env.environment(), record);
+    }
+
+    /// Opens the home of a login; what was given is put there when it is used first.
+    async fn keep<'k>(&'k self, source: &'k Source) -> Result<Keep<'k>> {
+        let missing = || {
+            let place = display(&source.home.path, &self.host.env);
+            Error::login_required(format!("`{}` is not signed in", source.login))
+                .with_credential(format!("none: there is no {place}"))
+                .hint(format!("sign in: `earthkey login {}`", source.login))
+        };
+        if let Some(given) = &source.given {
+            let keep = Keep::create(&self.host, &source.home)?;
+            if keep.contents()?.is_none() {
+                self.put_given(source, &keep, given).await?;
+            }
+            return Ok(keep);
+        }
+        let keep = Keep::open(&self.host, &source.home)?.ok_or_else(missing)?;
+        let reading = keep.read()?;
+        let is_signed_in = reading.file.is_some() && !matches!(reading.slot, Ok(None));
+        if is_signed_in { Ok(keep) } else { Err(missing()) }
+    }
+
+    async fn put_given(&self, source: &Source, keep: &Keep<'_>, given: &Contents) -> Result<()> {
+        let metadata = source.metadata(&self.host).await?;
+        let origin = metadata.token_endpoint.map(|url| url.origin().ascii_serialization());
+        let binding = Binding {
+            issuer: source.issuer.clone(),
+            origin: origin.unwrap_or_default(),
+            client_id: source.client.id.clone(),
+            flow: "given".into(),
+            granted_at: self.host.clock.now(),
+            ..Binding::default()
+        };
+        keep.put(given, binding).await?;
+        self.host.interaction.tell(&crate::host::Notice::Line(&format!(
+            "the grant of `{}` is given by a variable or the configuration; what the provider replaces \
+             it with is kept in {}",
+            source.login,
+            display(&source.home.path, &self.host.env)
+        )));
+        Ok(())
+    }
+
+    /// Calls a real endpoint of the system with a token. A client that signs in for itself is
+    /// nobody whom a provider could describe; there the token endpoint is the one that is called.
+    pub async fn check(&self, login: &Login) -> Result<Checked> {
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        let source = system::resolve(&cx, login).await?;
+        let is_own = matches!(
+            self.keep(&source).await?.contents()?.and_then(|contents| contents.grant),
+            Some(Grant::ClientCredentials(_))
+        );
+        let force = is_own && login.system == System::Oidc;
+        let token = self.token(login, &Want { force, ..Want::default() }).await?;
+        if force {
+            let endpoint = source.metadata(&self.host).await?.token_endpoint;
+            return Ok(Checked {
+                account: Some(source.client.id.clone()),
+                called: endpoint.map_or_else(String::new, |endpoint| endpoint.to_string()),
+            });
+        }
+        system::check(&cx, &source, &token.access).await.map_err(|error| {
+            error.with_credential(format!("`{login}` from {}", display(&source.home.path, &self.host.env)))
+        })
+    }
+
+    /// Returns whose login it is: as recorded at sign-in, else as the system says.
+    pub async fn whoami(&self, login: &Login) -> Result<String> {
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        let source = system::resolve(&cx, login).await?;
+        let keep = self.keep(&source).await?;
+        if let Some(account) = keep.ledger()?.entries.binding.and_then(|binding| binding.account) {
+            return Ok(account);
+        }
+        let checked = self.check(login).await?;
+        checked
+            .account
+            .ok_or_else(|| Error::refused(format!("`{}` does not say whose token it is", checked.called)))
+    }
+
+    /// Ends a login: its grant, its records, its ledger; at the provider too where asked.
+    pub async fn logout(&self, login: &Login, revoke: bool) -> Result<LoggedOut> {
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        let source = match system::resolve(&cx, login).await {
+            Ok(source) => source,
+            Err(error) if error.kind() == crate::error::ErrorKind::LoginRequired => {
+                return Ok(LoggedOut { was_signed_in: false, revoked: false });
+            }
+            Err(error) => return Err(error),
+        };
+        if source.given.is_some() {
+            return Err(Error::configuration(format!(
+                "`{login}` is given by a variable or the configuration, so it cannot be ended here"
+            ))
+            .hint("unset the variable, or remove the line from the configuration"));
+        }
+        let Some(keep) = Keep::open(&self.host, &source.home)? else {
+            return Ok(LoggedOut { was_signed_in: false, revoked: false });
+        };
+        let revoked = if revoke { self.revoke(&source, &keep).await? } else { false };
+        let was_signed_in = keep.clear().await?;
+        self.host.records.remove_login(&login.to_string());
+        Ok(LoggedOut { was_signed_in, revoked })
+    }
+
+    /// Asks the provider to revoke the grant; the login stays if the provider does not.
+    async fn revoke(&self, source: &Source, keep: &Keep<'_>) -> Result<bool> {
+        let Some(Grant::RefreshToken(token)) = keep.contents()?.and_then(|contents| contents.grant) else {
+            return Ok(false);
+        };
+        let metadata = source.metadata(&self.host).await?;
+        let Some(endpoint) = metadata.revocation_endpoint else {
+            return Err(Error::configuration(format!("`{}` has no revocation endpoint", source.issuer))
+                .hint(format!("end it here alone: `earthkey logout {}`", source.login)));
+        };
+        using::check_bound(&self.host, source, keep, &endpoint, Some(&token))?;
+        let failed = |cause: String| {
+            Error::network(format!("`{}` did not revoke the login", source.issuer))
+                .caused_by(cause)
+                .hint(format!("it is still there; end it here alone: `earthkey logout {}`", source.login))
+        };
+        let request = source.revocation_request(&endpoint, &token);
+        let response = self.host.http.send(request).await.map_err(|error| failed(error.to_string()))?;
+        revoke::parse(&response).map_err(|error| failed(error.to_string()))?;
+        Ok(true)
+    }
+}
+
+fn header_lines(source: &Source, access: &Access) -> Result<Vec<String>> {
+    let lines = source.header(&access.token)?;
+    Ok(lines.into_iter().map(|(name, value)| format!("{name}: {value}")).collect())
+}

@@ -1,0 +1,352 @@
+//! Signing in: flow, account, home.
+
+use url::Url;
+
+use super::Earthkey;
+use super::using;
+use super::using::Using;
+use crate::config::Config;
+use crate::error::Error;
+use crate::error::Result;
+use crate::flow;
+use crate::flow::Flow;
+use crate::flow::Plan;
+use crate::flow::loopback::Attempt;
+use crate::flow::loopback::Listener;
+use crate::flow::loopback::Returned;
+use crate::flow::paste;
+use crate::flow::pending;
+use crate::flow::pending::Asked;
+use crate::host::Notice;
+use crate::host::env::display;
+use crate::login::Login;
+use crate::oauth::client::ClientAuthentication;
+use crate::oauth::id_token::Claims;
+use crate::oauth::token::TokenResponse;
+use crate::oauth::token::code_request;
+use crate::refresh;
+use crate::refresh::Provider;
+use crate::refresh::Want;
+use crate::secret::AuthorizationCode;
+use crate::secret::Nonce;
+use crate::store::Contents;
+use crate::store::Grant;
+use crate::store::Keep;
+use crate::store::ledger::Binding;
+use crate::system;
+use crate::system::Context;
+use crate::system::LoginOptions;
+use crate::system::Signing;
+use crate::system::Source;
+
+/// What a login led to.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The login.
+    pub login: Login,
+    /// The account, where the provider says.
+    pub account: Option<String>,
+    /// The flow.
+    pub flow: String,
+    /// The home, as shown to people.
+    pub home: String,
+    /// The scopes that were granted.
+    pub scopes: Vec<String>,
+    /// When the access token ends, in Unix seconds.
+    pub expires_at: u64,
+    /// Whether new access tokens can be obtained without a person.
+    pub refreshable: bool,
+}
+
+/// A sign-in that waits for its end.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// The page to visit.
+    pub url: Url,
+    /// The command that ends it.
+    pub finish: String,
+}
+
+/// What a flow yielded.
+struct Granted {
+    response: TokenResponse,
+    claims: Option<Claims>,
+    returned: Option<Returned>,
+}
+
+impl Earthkey {
+    /// Signs in.
+    pub async fn login(&self, login: &Login, options: &LoginOptions) -> Result<SignedIn> {
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        let signing = system::plan(&cx, login, options).await?;
+        if signing.flow == Flow::Refresh {
+            return self.login_with_token(signing, options).await;
+        }
+        // Whoever cannot keep a grant need not ask a person for one.
+        let keep = self.prepare(&signing.source).await?;
+        let plan = &signing.plan;
+        let granted = match signing.flow {
+            Flow::Loopback(port) => {
+                let returned = flow::loopback::run(&self.host, plan, Listener::bind(port).await?).await?;
+                let attempt = returned.attempt.clone();
+                let mut granted = self.redeem_code(plan, &returned.code, &attempt).await?;
+                granted.returned = Some(returned);
+                granted
+            }
+            Flow::Paste => {
+                let attempt = paste::attempt(&self.host);
+                let code = paste::ask(&self.host, plan, &attempt).await?;
+                self.redeem_code(plan, &code, &attempt).await?
+            }
+            Flow::Device => {
+                let response = flow::device::run(&self.host, plan).await?;
+                self.with_claims(plan, response, None).await?
+            }
+            Flow::ClientCredentials => {
+                if plan.client.authentication == ClientAuthentication::None {
+                    return Err(Error::usage("the flow `client-credentials` needs the client's secret")
+                        .hint(format!(
+                            "earthkey login {login} --flow client-credentials --client-id ID --client-secret-stdin <FILE"
+                        )));
+                }
+                let response = flow::client_credentials::run(&self.host, plan).await?;
+                Granted { response, claims: None, returned: None }
+            }
+            Flow::Refresh => return Err(Error::internal("the flow `refresh` is handled above")),
+        };
+        self.keep_granted(&signing, &keep, granted, options).await
+    }
+
+    /// Begins a sign-in that [`Earthkey::finish_login`] ends, maybe in another process.
+    pub async fn begin_login(&self, login: &Login, options: &LoginOptions) -> Result<Begun> {
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        let signing = system::plan(&cx, login, options).await?;
+        if !matches!(signing.flow, Flow::Loopback(_) | Flow::Paste) {
+            return Err(Error::usage(format!("the flow `{}` has no page to print", signing.flow.name()))
+                .hint(format!("name one that has: `earthkey login {login} --flow paste --quiet`")));
+        }
+        let attempt = paste::attempt(&self.host);
+        let asked = Asked {
+            url: options.url.clone(),
+            client_id: Some(signing.plan.client.id.clone()),
+            provider: options.provider.clone(),
+            scopes: Some(signing.plan.scopes.clone()),
+            audience: options.audience.clone(),
+        };
+        pending::keep(&self.host, login, &attempt, &asked)?;
+        Ok(Begun { url: attempt.url(&signing.plan)?, finish: format!("earthkey login {login} --finish") })
+    }
+
+    /// Ends a sign-in that [`Earthkey::begin_login`] began, with what the browser ended at.
+    pub async fn finish_login(&self, login: &Login, pasted: &str, options: LoginOptions) -> Result<SignedIn> {
+        let (attempt, asked) = pending::take(&self.host, login)?;
+        let options = LoginOptions {
+            url: asked.url.or(options.url),
+            client_id: asked.client_id,
+            provider: asked.provider,
+            scopes: asked.scopes,
+            audience: asked.audience,
+            flow: Some(Flow::Paste),
+            ..options
+        };
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        let signing = system::plan(&cx, login, &options).await?;
+        let keep = self.prepare(&signing.source).await?;
+        let code = paste::code_of(&signing.plan, &attempt, pasted)?;
+        let granted = self.redeem_code(&signing.plan, &code, &attempt).await?;
+        self.keep_granted(&signing, &keep, granted, &options).await
+    }
+
+    /// Proves a refresh token by using it, in a home of its own until it is proven: a token that
+    /// does not work must not cost the login that is there.
+    async fn login_with_token(&self, signing: Signing, options: &LoginOptions) -> Result<SignedIn> {
+        let token = options.refresh_token.clone().ok_or_else(|| {
+            Error::usage("the flow `refresh` needs a refresh token on standard input")
+                .hint(format!("earthkey login {} --flow refresh <FILE", signing.source.login))
+        })?;
+        let keep = self.prepare(&signing.source).await?;
+        let given = Contents { grant: Some(Grant::RefreshToken(token.clone())), ..Contents::default() };
+        let place = self.host.env.state_directory()?.join("given");
+        let proof = Source {
+            home: crate::store::Home {
+                path: place.join(format!("proof-{}.json", token.fingerprint())),
+                ..signing.source.home.clone()
+            },
+            given: Some(given),
+            ..signing.source.clone()
+        };
+        let proof_keep = self.keep(&proof).await?;
+        let want = Want { force: true, ..Want::default() };
+        let using = Using { host: &self.host, source: &proof, keep: &proof_keep, want: &want };
+        let proven = refresh::token(&self.host, &proof_keep, &using, &want).await;
+        let access = match proven {
+            Ok(access) => access,
+            Err(error) => {
+                // What was refused is worth nothing; what is merely unknown is kept.
+                if error.kind() == crate::error::ErrorKind::Refused {
+                    proof_keep.clear().await?;
+                }
+                return Err(error);
+            }
+        };
+        let contents = proof_keep.contents()?.ok_or_else(|| Error::internal("a proven login is gone"))?;
+        let refresh_token = match &contents.grant {
+            Some(Grant::RefreshToken(token)) => Some(token.clone()),
+            _ => None,
+        };
+        let response = TokenResponse {
+            expires_in: Some(access.expires_at.saturating_sub(self.host.clock.now())),
+            token_type: access.token_type,
+            access_token: access.token,
+            refresh_token,
+            id_token: contents.id_token,
+            scopes: Some(access.scopes),
+        };
+        let granted = Granted { response, claims: None, returned: None };
+        let signed_in = self.keep_granted(&signing, &keep, granted, options).await?;
+        proof_keep.clear().await?;
+        Ok(signed_in)
+    }
+
+    /// Opens the home and makes sure that it can be written.
+    async fn prepare<'k>(&'k self, source: &'k Source) -> Result<Keep<'k>> {
+        if source.given.is_some()
+            && !source.home.path.starts_with(self.host.env.state_directory()?.join("given"))
+        {
+            return Err(Error::internal("what is given is kept in our own directory"));
+        }
+        let keep = Keep::create(&self.host, &source.home)?;
+        keep.check_writable().await?;
+        Ok(keep)
+    }
+
+    async fn redeem_code(&self, plan: &Plan, code: &AuthorizationCode, attempt: &Attempt) -> Result<Granted> {
+        let endpoint = plan.endpoint(plan.metadata.token_endpoint.as_ref(), "token endpoint")?;
+        let request = code_request(&plan.client, endpoint, code, attempt.redirect_uri(), attempt.verifier());
+        let response = flow::redeem(&self.host, plan, request).await?;
+        self.with_claims(plan, response, Some(attempt.nonce())).await
+    }
+
+    async fn with_claims(
+        &self,
+        plan: &Plan,
+        response: TokenResponse,
+        nonce: Option<&Nonce>,
+    ) -> Result<Granted> {
+        let claims = flow::id::check(&self.host, plan, &response, nonce).await?;
+        Ok(Granted { response, claims, returned: None })
+    }
+
+    /// Puts what was granted into its home, after a look at whose login is there.
+    async fn keep_granted(
+        &self,
+        signing: &Signing,
+        keep: &Keep<'_>,
+        granted: Granted,
+        options: &LoginOptions,
+    ) -> Result<SignedIn> {
+        let Granted { response, claims, returned } = granted;
+        let source = &signing.source;
+        let metadata = &signing.plan.metadata;
+        let account = claims.as_ref().map(flow::id::account);
+        let subject = claims.map(|claims| claims.sub);
+        let scopes = response.scopes.clone().unwrap_or_else(|| signing.plan.scopes.clone());
+        let origin = metadata.token_endpoint.as_ref().map(|url| url.origin().ascii_serialization());
+        let binding = Binding {
+            issuer: source.issuer.clone(),
+            origin: origin.unwrap_or_default(),
+            client_id: source.client.id.clone(),
+            flow: signing.flow.name().to_owned(),
+            scopes: scopes.clone(),
+            account: account.clone(),
+            subject,
+            granted_at: self.host.clock.now(),
+        };
+        let contents = contents_of(signing, &response);
+        self.agree_to_replace(keep, &contents, &binding, options).await?;
+        self.host.records.remove_login(&source.login.to_string());
+        let held = keep.put(&contents, binding).await?;
+        Config::remember(&self.host, &source.login, &signing.profile)?;
+        let want = Want::default();
+        let using = Using { host: &self.host, source, keep, want: &want };
+        let access = using.record(&response, &held)?;
+        if let Some(returned) = returned {
+            returned.last_page().await;
+        }
+        let refreshable = contents.grant.is_some();
+        if !refreshable {
+            self.host.interaction.tell(&Notice::Warning(
+                "the provider issued no refresh token, so this login ends with its access token; the scope \
+                 `offline_access` may bring one",
+            ));
+        }
+        Ok(SignedIn {
+            login: source.login.clone(),
+            account,
+            flow: signing.flow.name().to_owned(),
+            home: display(&source.home.path, &self.host.env),
+            scopes,
+            expires_at: access.expires_at,
+            refreshable,
+        })
+    }
+
+    /// Asks before another account, another kind of grant, or a real login by a sandbox's, is
+    /// replaced.
+    async fn agree_to_replace(
+        &self,
+        keep: &Keep<'_>,
+        contents: &Contents,
+        new: &Binding,
+        options: &LoginOptions,
+    ) -> Result<()> {
+        let Ok(Some(present)) = keep.contents() else { return Ok(()) };
+        if options.force {
+            return Ok(());
+        }
+        let plays_over_real = present.grant.is_some()
+            && using::is_of_sandbox(contents.grant.as_ref())
+            && !using::is_of_sandbox(present.grant.as_ref());
+        let old = match keep.ledger()?.entries.binding {
+            Some(old) => old,
+            // What the system's own client put there says less of itself.
+            None if plays_over_real => Binding { issuer: "its provider".into(), ..Binding::default() },
+            None => return Ok(()),
+        };
+        let other_account = matches!((&old.subject, &new.subject), (Some(old), Some(new)) if old != new)
+            || old.issuer != new.issuer;
+        let is_own_grant = |flow: &str| flow == Flow::ClientCredentials.name();
+        let other_kind = is_own_grant(&old.flow) != is_own_grant(&new.flow);
+        if !other_account && !other_kind && !plays_over_real {
+            return Ok(());
+        }
+        let who = |binding: &Binding| match binding.account.as_ref().or(binding.subject.as_ref()) {
+            Some(account) => format!("`{account}` at `{}`", binding.issuer),
+            None => format!("`{}`", binding.issuer),
+        };
+        let text = format!("there is a login of {} already; this one is of {}", who(&old), who(new));
+        if self.host.interaction.can_ask() {
+            let answer = self.host.interaction.ask(&format!("{text}\nReplace it? [y/N] ")).await;
+            if answer.is_ok_and(|answer| answer.trim().eq_ignore_ascii_case("y")) {
+                return Ok(());
+            }
+        }
+        Err(Error::login_required(text)
+            .hint("replace it: add `--force`")
+            .hint("or keep both: sign in under another name, as `SYSTEM/NAME`"))
+    }
+}
+
+fn contents_of(signing: &Signing, response: &TokenResponse) -> Contents {
+    let own = match (&signing.flow, &signing.plan.client.authentication) {
+        (
+            Flow::ClientCredentials,
+            ClientAuthentication::SecretBasic(secret) | ClientAuthentication::SecretPost(secret),
+        ) => Some(Grant::ClientCredentials(secret.clone())),
+        _ => None,
+    };
+    Contents { grant: own, ..Contents::default() }.after(response)
+}

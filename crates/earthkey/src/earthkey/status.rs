@@ -1,0 +1,202 @@
+//! Every login at a glance. No network, nothing refreshed, nothing waited for.
+
+use std::fmt;
+
+use super::Earthkey;
+use super::using::Using;
+use crate::config::Config;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::error::Result;
+use crate::login::Login;
+use crate::refresh::Provider;
+use crate::refresh::Want;
+use crate::refresh::decide::Moment;
+use crate::refresh::decide::is_valid;
+use crate::store::Grant;
+use crate::store::Keep;
+use crate::store::ledger::Binding;
+use crate::system;
+use crate::system::Context;
+
+/// How one login stands. Times in Unix seconds; what is not known is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The login.
+    pub login: Login,
+    /// How it stands.
+    pub state: State,
+    /// Why it stands so, where there is something to say.
+    pub reason: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+    /// The home.
+    pub home: Option<std::path::PathBuf>,
+    /// How the grant was obtained.
+    pub flow: Option<String>,
+    /// The scopes.
+    pub scopes: Option<Vec<String>>,
+    /// When the access token at hand ends.
+    pub expires_at: Option<u64>,
+    /// How old the grant is, in seconds.
+    pub grant_age: Option<u64>,
+}
+
+/// How a login stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There is a live access token.
+    Valid,
+    /// There is a usable grant, and no live access token.
+    Expired,
+    /// A person has to sign in.
+    LoginRequired,
+    /// The provider refused, and is not asked again yet.
+    Refused,
+    /// The home cannot be read as it is.
+    Damaged,
+}
+
+impl State {
+    /// Returns the name that `status` prints.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Expired => "expired",
+            Self::LoginRequired => "login_required",
+            Self::Refused => "refused",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// Returns the kind of error that this state is, if it is one.
+    pub fn error_kind(self) -> Option<ErrorKind> {
+        match self {
+            Self::Valid | Self::Expired => None,
+            Self::LoginRequired => Some(ErrorKind::LoginRequired),
+            Self::Refused => Some(ErrorKind::Refused),
+            Self::Damaged => Some(ErrorKind::Store),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Earthkey {
+    /// Returns how every login stands.
+    pub async fn status_of_all(&self) -> Result<Vec<Status>> {
+        let config = Config::load(&self.host)?;
+        let mut all = Vec::new();
+        for system in crate::login::System::ALL {
+            let cx = Context::new(&self.host, &config);
+            match system::list(&cx, system) {
+                Ok(logins) => {
+                    for login in logins {
+                        all.push(self.status(&login).await?);
+                    }
+                }
+                // One file that cannot be read must not hide the other logins.
+                Err(error) if error.kind() == ErrorKind::Store => {
+                    all.push(broken(&Login::of(system), &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Returns how a login stands.
+    pub async fn status(&self, login: &Login) -> Result<Status> {
+        let config = Config::load(&self.host)?;
+        let cx = Context::new(&self.host, &config);
+        let source = match system::resolve(&cx, login).await {
+            Ok(source) => source,
+            Err(error) if error.kind() == ErrorKind::LoginRequired => {
+                return Ok(Status { state: State::LoginRequired, ..broken(login, &error) });
+            }
+            Err(error) if error.kind() == ErrorKind::Store => return Ok(broken(login, &error)),
+            Err(error) => return Err(error),
+        };
+        let nothing = Status {
+            login: login.clone(),
+            state: State::LoginRequired,
+            reason: None,
+            account: None,
+            home: Some(source.home.path.clone()),
+            flow: None,
+            scopes: None,
+            expires_at: None,
+            grant_age: None,
+        };
+        let Some(keep) = Keep::open(&self.host, &source.home)? else { return Ok(nothing) };
+        let reading = match keep.read() {
+            Ok(reading) => reading,
+            Err(error) => return Ok(Status { home: nothing.home, ..broken(login, &error) }),
+        };
+        let contents = match keep.sound(reading.slot) {
+            Ok(Some(contents)) => contents,
+            Ok(None) => match source.given.clone() {
+                Some(given) => given,
+                None => return Ok(nothing),
+            },
+            Err(error) => return Ok(Status { home: nothing.home, ..broken(login, &error) }),
+        };
+        let want = Want::default();
+        let using = Using { host: &self.host, source: &source, keep: &keep, want: &want };
+        let now = self.host.clock.now();
+        let moment = Moment {
+            now,
+            boot_id: self.host.clock.boot_id(),
+            since_boot: self.host.clock.since_boot().as_secs(),
+        };
+        let access = using.at_hand(&contents).filter(|access| is_valid(&moment, access));
+        let entries = reading.ledger.entries;
+        let refusal = contents.grant.as_ref().and_then(|grant: &Grant| {
+            entries.refusal(&using.refusal_key(grant)).filter(|refusal| now < refusal.until)
+        });
+        let state = match (&access, refusal, &contents.grant) {
+            (Some(_), _, _) => State::Valid,
+            (None, Some(_), _) => State::Refused,
+            (None, None, Some(_)) => State::Expired,
+            (None, None, None) => State::LoginRequired,
+        };
+        let reason =
+            refusal.map(|refusal| refusal.description.clone().unwrap_or_else(|| refusal.error.clone()));
+        let binding = entries.binding.unwrap_or_default();
+        let known = |text: String| Some(text).filter(|text| !text.is_empty());
+        let Binding { account, flow, scopes, granted_at, .. } = binding;
+        let scopes = Some(scopes).filter(|scopes| !scopes.is_empty()).or_else(|| {
+            access.as_ref().map(|access| access.scopes.clone()).filter(|scopes| !scopes.is_empty())
+        });
+        Ok(Status {
+            state,
+            reason,
+            account,
+            flow: known(flow),
+            scopes,
+            expires_at: access.map(|access| access.expires_at),
+            grant_age: (granted_at > 0).then(|| now.saturating_sub(granted_at)),
+            ..nothing
+        })
+    }
+}
+
+fn broken(login: &Login, error: &Error) -> Status {
+    let causes = error.causes();
+    let reason = causes.first().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    Status {
+        login: login.clone(),
+        state: State::Damaged,
+        reason: Some(reason),
+        account: None,
+        home: None,
+        flow: None,
+        scopes: None,
+        expires_at: None,
+        grant_age: None,
+    }
+}

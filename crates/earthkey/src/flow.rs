@@ -1,0 +1,185 @@
+//! Flows with a person: each yields what the provider granted and stores nothing.
+
+pub mod client_credentials;
+pub mod device;
+pub mod id;
+pub mod loopback;
+mod pages;
+pub mod paste;
+pub mod pending;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::printable;
+use crate::host::Host;
+use crate::host::Notice;
+use crate::host::http::Request;
+use crate::login::Login;
+use crate::oauth::client::Client;
+use crate::oauth::metadata::Metadata;
+use crate::oauth::token;
+use crate::oauth::token::Refusal;
+use crate::oauth::token::TokenError;
+use crate::oauth::token::TokenResponse;
+
+/// How a grant is obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Flow {
+    /// A browser of this machine comes back to a port of it (RFC 8252).
+    Loopback(Option<u16>),
+    /// A browser anywhere; the address it ends at is pasted back.
+    Paste,
+    /// A code is entered on another device (RFC 8628).
+    Device,
+    /// The client's own credentials (RFC 6749, section 4.4).
+    ClientCredentials,
+    /// A refresh token that the person has already.
+    Refresh,
+}
+
+impl Flow {
+    /// Every flow's name.
+    pub const NAMES: [&'static str; 5] = ["loopback", "paste", "device", "client-credentials", "refresh"];
+
+    /// Returns the flow's name, without a port.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loopback(_) => "loopback",
+            Self::Paste => "paste",
+            Self::Device => "device",
+            Self::ClientCredentials => "client-credentials",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback(Some(port)) => write!(f, "loopback:{port}"),
+            flow => f.write_str(flow.name()),
+        }
+    }
+}
+
+impl FromStr for Flow {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, None),
+        };
+        let unknown = || {
+            Error::usage(format!("there is no flow `{}`", printable(text, 40))).hint(format!(
+                "the flows are {}; loopback takes a port: `loopback:8085`",
+                Self::NAMES.join(", ")
+            ))
+        };
+        match (name, port) {
+            ("loopback", None) => Ok(Self::Loopback(None)),
+            ("loopback", Some(port)) => Ok(Self::Loopback(Some(port.parse().map_err(|_| unknown())?))),
+            ("paste", None) => Ok(Self::Paste),
+            ("device", None) => Ok(Self::Device),
+            ("client-credentials", None) => Ok(Self::ClientCredentials),
+            ("refresh", None) => Ok(Self::Refresh),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// Everything that a flow needs to know; no flow knows of systems.
+#[derive(Clone)]
+pub struct Plan {
+    /// For whom it is, for messages.
+    pub login: Login,
+    /// Where to go.
+    pub metadata: Metadata,
+    /// Who asks.
+    pub client: Client,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// For which resource, where the provider wants to know.
+    pub audience: Option<String>,
+    /// Further parameters of the authorization request, checked against FLOWS.md's list.
+    pub parameters: Vec<(String, String)>,
+    /// Whether the device flow carries a proof key.
+    pub device_pkce: bool,
+    /// Whether ID tokens are expected and can be checked.
+    pub checks_id_token: bool,
+    /// Whether a browser of this machine is opened.
+    pub opens_browser: bool,
+    /// How long a person is waited for.
+    pub timeout: Duration,
+}
+
+impl Plan {
+    /// Returns an endpoint, or says that the provider has none.
+    pub(crate) fn endpoint<'a>(&self, endpoint: Option<&'a url::Url>, what: &str) -> Result<&'a url::Url> {
+        endpoint.ok_or_else(|| {
+            Error::configuration(format!("`{}` has no {what}", self.metadata.issuer))
+                .hint("try another flow: `--flow loopback`, `--flow paste`, `--flow device`")
+        })
+    }
+
+    /// Tells the person who asks for what.
+    pub(crate) fn announce(&self, host: &Host) {
+        host.interaction.tell(&Notice::Request { client_id: &self.client.id, scopes: &self.scopes });
+    }
+}
+
+/// Sends a request that a person's consent stands behind, and reads the token response.
+pub(crate) async fn redeem(host: &Host, plan: &Plan, request: Request) -> Result<TokenResponse> {
+    let response = host.http.send(request).await.map_err(|error| {
+        Error::network(format!("`{}` cannot be reached", plan.metadata.issuer))
+            .caused_by(error)
+            .hint(format!("sign in again: `earthkey login {}`", plan.login))
+    })?;
+    token::parse(&response).map_err(|error| token_error(plan, error))
+}
+
+/// Makes a token endpoint's error one that says what to do.
+pub(crate) fn token_error(plan: &Plan, error: TokenError) -> Error {
+    match error {
+        TokenError::Refused(refusal) => refused(plan, &refusal),
+        error => Error::network(format!("`{}` gave no usable answer", plan.metadata.issuer))
+            .caused_by(error)
+            .hint("see the exchange with `-vvv`"),
+    }
+}
+
+/// Makes a provider's no an error that says what to do about its kind.
+pub(crate) fn refused(plan: &Plan, refusal: &Refusal) -> Error {
+    let login = &plan.login;
+    let said = match &refusal.description {
+        Some(description) => format!("{}: {description}", refusal.error),
+        None => refusal.error.clone(),
+    };
+    let (message, hint) = match refusal.error.as_str() {
+        "access_denied" => (
+            "the sign-in was denied",
+            format!("if that was a mistake, sign in again: `earthkey login {login}`"),
+        ),
+        "expired_token" => {
+            ("the code expired before it was entered", format!("ask for a new one: `earthkey login {login}`"))
+        }
+        "invalid_scope" => (
+            "the provider does not grant the scopes",
+            format!("name the ones it grants: `earthkey login {login} --scopes S,S`"),
+        ),
+        "invalid_client" | "unauthorized_client" => (
+            "the provider does not accept the client",
+            format!("name one that it knows: `earthkey login {login} --client-id ID`"),
+        ),
+        _ => ("the provider refused", format!("sign in again: `earthkey login {login}`")),
+    };
+    Error::refused(message).caused_by(said).hint(hint)
+}
+
+#[cfg(test)]
+mod tests;

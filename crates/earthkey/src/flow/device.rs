@@ -1,0 +1,96 @@
+//! A code entered on another device (RFC 8628).
+
+use super::Plan;
+use super::refused;
+use super::token_error;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::Host;
+use crate::host::Notice;
+use crate::host::http::is_confidential;
+use crate::oauth::device;
+use crate::oauth::device::DeviceAuthorization;
+use crate::oauth::device::Poll;
+use crate::oauth::device::Polling;
+use crate::oauth::pkce;
+use crate::oauth::token::Refusal;
+use crate::oauth::token::TokenResponse;
+use crate::oauth::token::device_request;
+
+/// Shows a code and waits until it has been entered.
+pub async fn run(host: &Host, plan: &Plan) -> Result<TokenResponse> {
+    let metadata = &plan.metadata;
+    let endpoint =
+        plan.endpoint(metadata.device_authorization_endpoint.as_ref(), "device authorization endpoint")?;
+    let token_endpoint = plan.endpoint(metadata.token_endpoint.as_ref(), "token endpoint")?;
+    let verifier = plan.device_pkce.then(|| pkce::verifier(host.random.bytes()));
+    let challenge = verifier.as_ref().map(pkce::challenge);
+    let request = device::authorization_request(
+        &plan.client,
+        endpoint,
+        &plan.scopes,
+        plan.audience.as_deref(),
+        challenge.as_deref(),
+        &plan.parameters,
+    );
+    let response = host.http.send(request).await.map_err(|error| {
+        Error::network(format!("`{}` cannot be reached", metadata.issuer)).caused_by(error)
+    })?;
+    let authorization = device::parse_authorization(&response).map_err(|error| token_error(plan, error))?;
+    show(host, plan, &authorization)?;
+
+    let _spinner = host.interaction.waiting("waiting for the code to be entered");
+    let mut polling = Polling::new(&authorization);
+    let start = host.clock.since_boot();
+    loop {
+        let elapsed = host.clock.since_boot().saturating_sub(start);
+        let wait = polling.next_wait(elapsed).filter(|wait| elapsed + *wait <= plan.timeout);
+        let Some(wait) = wait else { return Err(expired(plan)) };
+        host.clock.sleep(wait).await;
+        let request =
+            device_request(&plan.client, token_endpoint, &authorization.device_code, verifier.as_ref());
+        let poll = match host.http.send(request).await {
+            Ok(response) => device::parse_poll(&response),
+            // The network may come back; a device code can be asked about as often as it likes.
+            Err(_) => Poll::Retry,
+        };
+        polling.on(&poll);
+        match poll {
+            Poll::Ready(response) => return Ok(response),
+            Poll::Pending | Poll::SlowDown | Poll::Retry => {}
+            Poll::Denied(refusal) => return Err(refused(plan, &refusal)),
+            Poll::Expired => return Err(expired(plan)),
+            Poll::Failed(error) => return Err(token_error(plan, error)),
+        }
+    }
+}
+
+fn show(host: &Host, plan: &Plan, authorization: &DeviceAuthorization) -> Result<()> {
+    let uri = &authorization.verification_uri;
+    let complete = authorization.verification_uri_complete.as_ref();
+    for page in complete.into_iter().chain([uri]) {
+        if !is_confidential(page) {
+            return Err(Error::network(format!("the provider names a page that is not https: `{page}`"))
+                .hint("tell the provider; a code entered there could be read by others"));
+        }
+    }
+    plan.announce(host);
+    host.interaction.tell(&Notice::Device {
+        verification_uri: uri,
+        verification_uri_complete: complete,
+        user_code: &authorization.user_code,
+        expires_in: authorization.expires_in,
+    });
+    if plan.opens_browser {
+        // The page is on the terminal in any case.
+        let _ = host.interaction.open_browser(complete.unwrap_or(uri));
+    }
+    Ok(())
+}
+
+fn expired(plan: &Plan) -> Error {
+    refused(plan, &Refusal { status: 400, error: "expired_token".into(), description: None })
+}
+
+#[cfg(test)]
+mod tests;

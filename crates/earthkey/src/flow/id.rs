@@ -1,0 +1,65 @@
+//! Who signed in: ID tokens, checked.
+
+use super::Plan;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::Host;
+use crate::host::http::Request;
+use crate::oauth::id_token;
+use crate::oauth::id_token::Claims;
+use crate::oauth::id_token::Expected;
+use crate::oauth::jose::Jwks;
+use crate::oauth::token::TokenResponse;
+use crate::secret::Nonce;
+
+/// How far the provider's clock may differ from ours, in seconds.
+const LEEWAY: u64 = 120;
+
+/// Bytes of a key set that are read at most.
+const MAX_KEYS: usize = 256 * 1024;
+
+/// Checks the ID token of a token response, if there is one, with the provider's own keys.
+pub async fn check(
+    host: &Host,
+    plan: &Plan,
+    response: &TokenResponse,
+    nonce: Option<&Nonce>,
+) -> Result<Option<Claims>> {
+    let Some(token) = response.id_token.as_ref().filter(|_| plan.checks_id_token) else { return Ok(None) };
+    let issuer = &plan.metadata.issuer;
+    let keys =
+        plan.metadata.jwks_uri.clone().ok_or_else(|| {
+            Error::network(format!("`{issuer}` publishes no keys to check its ID tokens with"))
+        })?;
+    let answer = host.http.send(Request::get(keys).max_body(MAX_KEYS)).await.map_err(|error| {
+        Error::network(format!("the keys of `{issuer}` cannot be fetched")).caused_by(error)
+    })?;
+    if !answer.is_success() {
+        return Err(Error::network(format!("the keys of `{issuer}` cannot be fetched"))
+            .caused_by(format!("status {}", answer.status)));
+    }
+    let keys = Jwks::parse(&answer.body)
+        .map_err(|error| Error::network(format!("the keys of `{issuer}` cannot be read")).caused_by(error))?;
+    let expected = Expected {
+        issuer,
+        client_id: &plan.client.id,
+        nonce,
+        access_token: Some(&response.access_token),
+        now: host.clock.now(),
+        leeway: LEEWAY,
+    };
+    id_token::verify(token, &keys, &expected).map(Some).map_err(|error| {
+        Error::network(format!("the ID token of `{issuer}` does not hold"))
+            .caused_by(error)
+            .hint("nothing was stored; if the clock of this machine is right, tell the provider")
+    })
+}
+
+/// Returns how people know an account.
+pub fn account(claims: &Claims) -> String {
+    let known = claims.email.as_ref().or(claims.preferred_username.as_ref()).or(claims.name.as_ref());
+    crate::error::printable(known.unwrap_or(&claims.sub), 200)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! This machine.
+
+mod files;
+mod network;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+pub use self::files::RealFileSystem;
+pub use self::network::RealHttp;
+use super::BoxFuture;
+use super::clock::Clock;
+use super::process::Owner;
+use super::process::Process;
+use super::random::Random;
+
+/// The kernel's clocks and tokio's timer.
+#[derive(Debug, Default)]
+pub struct RealClock;
+
+impl Clock for RealClock {
+    fn now(&self) -> u64 {
+        // A clock before 1970 is as wrong as one that stands at 1970.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    fn since_boot(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
+        Duration::new(seconds, nanoseconds)
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        earthkey_record::clock::Clock::of_system().boot_id
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// The operating system's random source.
+#[derive(Debug, Default)]
+pub struct RealRandom;
+
+impl Random for RealRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        // Nothing can be done without randomness, and the call cannot fail once the system is up.
+        aws_lc_rs::rand::fill(bytes).expect("the operating system has random bytes");
+    }
+}
+
+/// This process, as `/proc` describes it.
+#[derive(Clone, Debug, Default)]
+pub struct RealProcess {
+    holds: Arc<AtomicUsize>,
+}
+
+impl RealProcess {
+    /// Returns whether somebody holds signals; whoever handles signals asks before it ends the
+    /// process.
+    pub fn holds_signals(&self) -> bool {
+        self.holds.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Counts itself as long as it lives.
+struct Hold(Arc<AtomicUsize>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Process for RealProcess {
+    fn owner(&self) -> Owner {
+        let pid = std::process::id();
+        Owner {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            boot: hex(&RealClock.boot_id()),
+            namespace: namespace("self"),
+            pid,
+            started: started("self"),
+        }
+    }
+
+    fn is_dead(&self, owner: &Owner) -> bool {
+        let own = self.owner();
+        if owner.boot != own.boot {
+            // Another boot of this host is over; another host cannot be judged from here.
+            return owner.host == own.host;
+        }
+        if owner.namespace != own.namespace {
+            return false;
+        }
+        started(&owner.pid.to_string()) != owner.started
+    }
+
+    fn user_id(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    fn hold_signals(&self) -> Box<dyn Send> {
+        self.holds.fetch_add(1, Ordering::SeqCst);
+        Box::new(Hold(self.holds.clone()))
+    }
+}
+
+/// Returns the start time of a process in clock ticks since boot, 0 if there is none.
+fn started(pid: &str) -> u64 {
+    // Field 22; the second field, the program's name, may hold spaces and parentheses.
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0 };
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+fn namespace(pid: &str) -> u64 {
+    fs::metadata(format!("/proc/{pid}/ns/pid")).map_or(0, |metadata| metadata.ino())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_its_number_reused_is_not() {
+        let process = RealProcess::default();
+        let own = process.owner();
+        assert!(!process.is_dead(&own));
+        assert!(process.is_dead(&Owner { started: own.started + 1, ..own.clone() }));
+        assert!(process.is_dead(&Owner { boot: "0".repeat(32), ..own.clone() }));
+        let elsewhere = Owner { host: "another".into(), boot: "0".repeat(32), ..own };
+        assert!(!process.is_dead(&elsewhere));
+    }
+
+    #[test]
+    fn the_boot_clock_runs() {
+        assert!(RealClock.since_boot() > Duration::ZERO);
+        assert_ne!(RealClock.boot_id(), [0; 16]);
+    }
+}

@@ -1,0 +1,213 @@
+//! Files of this machine.
+
+use std::fs;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::FallocateFlags;
+use rustix::fs::OFlags;
+
+use crate::host::fs::File;
+use crate::host::fs::FileKind;
+use crate::host::fs::FileSystem;
+use crate::host::fs::Stat;
+
+/// Files of this machine.
+#[derive(Debug, Default)]
+pub struct RealFileSystem;
+
+impl FileSystem for RealFileSystem {
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        // Not to be held up for ever by a pipe that stands where a file should.
+        let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0));
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than expected"));
+        }
+        Ok(bytes)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        fs::metadata(path).map(|metadata| describe(&metadata))
+    }
+
+    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
+        fs::symlink_metadata(path).map(|metadata| describe(&metadata))
+    }
+
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_mount_point(&self, path: &Path) -> io::Result<bool> {
+        use rustix::fs::AtFlags;
+        use rustix::fs::CWD;
+        use rustix::fs::StatxAttributes;
+        use rustix::fs::StatxFlags;
+        let stat = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
+        Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_mount_point(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths: Vec<PathBuf> = fs::read_dir(directory)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<io::Result<_>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+    }
+
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .mode(0o600)
+            .custom_flags(NOFOLLOW | NONBLOCK)
+            .open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        use rustix::fs::CWD;
+        use rustix::fs::RenameFlags;
+        match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn exchange(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        fs::File::open(directory)?.sync_all()
+    }
+}
+
+#[expect(clippy::cast_possible_wrap, reason = "open flags are small bit sets")]
+const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits() as i32;
+#[expect(clippy::cast_possible_wrap, reason = "open flags are small bit sets")]
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits() as i32;
+
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.0.read_at(&mut bytes[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
+            // Where room cannot be set aside, zeros take it.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.0.write_all_at(&vec![0; usize::try_from(len).unwrap_or(0)], offset)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    fn release(&self, offset: u64, len: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&self.0, flags, offset, len)?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        self.0.metadata().map(|metadata| describe(&metadata))
+    }
+}
+
+fn describe(metadata: &fs::Metadata) -> Stat {
+    let kind = match metadata.file_type() {
+        kind if kind.is_file() => FileKind::File,
+        kind if kind.is_dir() => FileKind::Directory,
+        kind if kind.is_symlink() => FileKind::Link,
+        _ => FileKind::Other,
+    };
+    Stat {
+        kind,
+        mode: metadata.mode() & 0o7777,
+        owner: metadata.uid(),
+        len: metadata.len(),
+        links: metadata.nlink(),
+        identity: (metadata.dev(), metadata.ino()),
+        modified: u64::try_from(metadata.mtime()).unwrap_or(0),
+    }
+}

@@ -1,0 +1,413 @@
+//! Files in memory, with what a power loss would leave of them.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+
+use crate::host::fs::File;
+use crate::host::fs::FileKind;
+use crate::host::fs::FileSystem;
+use crate::host::fs::Stat;
+
+/// The user who owns every scripted file.
+pub(super) const USER: u32 = 1000;
+
+/// Files in memory. Content is durable once its file was synced, a name once its directory was.
+#[derive(Clone, Default)]
+pub struct ScriptedFileSystem(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    inodes: BTreeMap<u64, Inode>,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    next_inode: u64,
+    next_handle: u64,
+    /// Changes so far, by name: what a test cuts short.
+    steps: Vec<String>,
+    power_fails_at: Option<usize>,
+    no_exchange: bool,
+    mount_points: BTreeSet<PathBuf>,
+}
+
+#[derive(Clone)]
+struct Inode {
+    kind: FileKind,
+    mode: u32,
+    bytes: Vec<u8>,
+    durable: Vec<u8>,
+    locked_by: Option<u64>,
+}
+
+impl ScriptedFileSystem {
+    /// Writes a file as another program would: whole, durable, with its directories.
+    pub fn put(&self, path: &str, bytes: &[u8]) {
+        self.put_with_mode(path, bytes, 0o600);
+    }
+
+    /// Writes a file as another program would, with a mode.
+    pub fn put_with_mode(&self, path: &str, bytes: &[u8], mode: u32) {
+        let path = Path::new(path);
+        let mut state = self.state();
+        state.make_directories(path.parent().expect("scripted paths are absolute"));
+        let inode = state.add(FileKind::File, mode, bytes);
+        state.inodes.get_mut(&inode).expect("just added").durable = bytes.to_vec();
+        state.names.insert(path.to_owned(), inode);
+        state.durable_names.insert(path.to_owned(), inode);
+    }
+
+    /// Returns a file's bytes, if there is one.
+    pub fn get(&self, path: &str) -> Option<Vec<u8>> {
+        let state = self.state();
+        state.names.get(Path::new(path)).map(|inode| state.inodes[inode].bytes.clone())
+    }
+
+    /// Returns every file's path.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let state = self.state();
+        let is_file = |inode: &u64| state.inodes[inode].kind == FileKind::File;
+        state.names.iter().filter(|(_, inode)| is_file(inode)).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Returns the changes so far.
+    pub fn steps(&self) -> Vec<String> {
+        self.state().steps.clone()
+    }
+
+    /// Makes the change with this number, and all after it, fail.
+    pub fn fail_power_at(&self, step: usize) {
+        self.state().power_fails_at = Some(step);
+    }
+
+    /// Makes `exchange` unsupported, as on file systems without it.
+    pub fn without_exchange(&self) {
+        self.state().no_exchange = true;
+    }
+
+    /// Makes `path` a mount point.
+    pub fn mount(&self, path: &str) {
+        self.state().mount_points.insert(PathBuf::from(path));
+    }
+
+    /// Returns what a machine finds when the power comes back: only what was durable, or, at
+    /// the other end of what a kernel may do, all that was written.
+    pub fn after_power_loss(&self, kept: Kept) -> Self {
+        let old = self.state();
+        let names = if kept == Kept::DurableOnly { &old.durable_names } else { &old.names };
+        let mut inodes = old.inodes.clone();
+        for inode in inodes.values_mut() {
+            inode.locked_by = None;
+            if kept == Kept::DurableOnly && inode.kind == FileKind::File {
+                inode.bytes = inode.durable.clone();
+            } else {
+                inode.durable = inode.bytes.clone();
+            }
+        }
+        let new = State {
+            inodes,
+            names: names.clone(),
+            durable_names: names.clone(),
+            next_inode: old.next_inode,
+            next_handle: old.next_handle,
+            no_exchange: old.no_exchange,
+            mount_points: old.mount_points.clone(),
+            ..State::default()
+        };
+        Self(Arc::new(Mutex::new(new)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no test panics while holding it")
+    }
+}
+
+/// How much of what was not synced survives a power loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing.
+    DurableOnly,
+    /// Everything.
+    All,
+}
+
+impl State {
+    fn step(&mut self, what: String) -> io::Result<()> {
+        if self.power_fails_at.is_some_and(|at| self.steps.len() >= at) {
+            return Err(io::Error::other("the power is off"));
+        }
+        self.steps.push(what);
+        Ok(())
+    }
+
+    fn add(&mut self, kind: FileKind, mode: u32, bytes: &[u8]) -> u64 {
+        self.next_inode += 1;
+        let inode = Inode { kind, mode, bytes: bytes.to_vec(), durable: Vec::new(), locked_by: None };
+        self.inodes.insert(self.next_inode, inode);
+        self.next_inode
+    }
+
+    fn make_directories(&mut self, path: &Path) {
+        for directory in path.ancestors() {
+            if !self.names.contains_key(directory) {
+                let inode = self.add(FileKind::Directory, 0o700, &[]);
+                self.names.insert(directory.to_owned(), inode);
+                self.durable_names.insert(directory.to_owned(), inode);
+            }
+        }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn parent_exists(&self, path: &Path) -> io::Result<()> {
+        self.find(path.parent().unwrap_or(Path::new("/"))).map(|_| ())
+    }
+
+    fn stat(&self, inode: u64) -> Stat {
+        let file = &self.inodes[&inode];
+        Stat {
+            kind: file.kind,
+            mode: file.mode,
+            owner: USER,
+            len: file.bytes.len() as u64,
+            links: self.names.values().filter(|other| **other == inode).count() as u64,
+            identity: (1, inode),
+            modified: 0,
+        }
+    }
+}
+
+impl FileSystem for ScriptedFileSystem {
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let state = self.state();
+        let file = &state.inodes[&state.find(path)?];
+        if file.kind != FileKind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        if file.bytes.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than expected"));
+        }
+        Ok(file.bytes.clone())
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        let state = self.state();
+        Ok(state.stat(state.find(path)?))
+    }
+
+    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
+        self.stat(path)
+    }
+
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        self.state().find(path).map(|_| path.to_owned())
+    }
+
+    fn is_mount_point(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        Ok(state.mount_points.contains(path))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.state();
+        state.find(directory)?;
+        Ok(state.names.keys().filter(|path| path.parent() == Some(directory)).cloned().collect())
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.names.contains_key(path) {
+            state.step(format!("mkdir {}", path.display()))?;
+        }
+        state.make_directories(path);
+        Ok(())
+    }
+
+    fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.parent_exists(path)?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.step(format!("create {}", path.display()))?;
+        let inode = state.add(FileKind::File, 0o600, bytes);
+        state.names.insert(path.to_owned(), inode);
+        Ok(())
+    }
+
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
+        let mut state = self.state();
+        state.parent_exists(path)?;
+        let inode = match state.find(path) {
+            Ok(inode) => inode,
+            Err(_) if create => {
+                state.step(format!("create {}", path.display()))?;
+                let inode = state.add(FileKind::File, 0o600, &[]);
+                state.names.insert(path.to_owned(), inode);
+                inode
+            }
+            Err(error) => return Err(error),
+        };
+        state.next_handle += 1;
+        let handle = state.next_handle;
+        Ok(Box::new(ScriptedFile { fs: self.clone(), inode, handle, name: path.to_owned() }))
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.find(path)?;
+        state.step(format!("chmod {}", path.display()))?;
+        state.inodes.get_mut(&inode).expect("found").mode = mode;
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.find(from)?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.step(format!("link {}", to.display()))?;
+        state.names.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.find(from)?;
+        state.parent_exists(to)?;
+        state.step(format!("rename {}", to.display()))?;
+        state.names.remove(from);
+        state.names.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.no_exchange {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let (first, second) = (state.find(a)?, state.find(b)?);
+        state.step(format!("exchange {}", b.display()))?;
+        state.names.insert(a.to_owned(), second);
+        state.names.insert(b.to_owned(), first);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.find(path)?;
+        state.step(format!("remove {}", path.display()))?;
+        state.names.remove(path);
+        Ok(())
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.find(directory)?;
+        state.step(format!("sync {}", directory.display()))?;
+        let inside = |path: &PathBuf| path.parent() == Some(directory);
+        let names = state.names.clone();
+        state.durable_names.retain(|path, _| !inside(path));
+        state.durable_names.extend(names.into_iter().filter(|(path, _)| inside(path)));
+        Ok(())
+    }
+}
+
+struct ScriptedFile {
+    fs: ScriptedFileSystem,
+    inode: u64,
+    handle: u64,
+    name: PathBuf,
+}
+
+impl ScriptedFile {
+    fn change<T>(&self, what: &str, change: impl FnOnce(&mut Inode) -> T) -> io::Result<T> {
+        let mut state = self.fs.state();
+        state.step(format!("{what} {}", self.name.display()))?;
+        Ok(change(state.inodes.get_mut(&self.inode).expect("inodes are never dropped")))
+    }
+}
+
+impl File for ScriptedFile {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let state = self.fs.state();
+        let content = &state.inodes[&self.inode].bytes;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+        let len = bytes.len().min(content.len() - start);
+        bytes[..len].copy_from_slice(&content[start..start + len]);
+        Ok(len)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.change("write", |inode| {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let end = start + bytes.len();
+            if inode.bytes.len() < end {
+                inode.bytes.resize(end, 0);
+            }
+            inode.bytes[start..end].copy_from_slice(bytes);
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change("truncate", |inode| {
+            inode.bytes.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+        })
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.change("allocate", |inode| {
+            let end = usize::try_from(offset + len).unwrap_or(usize::MAX);
+            if inode.bytes.len() < end {
+                inode.bytes.resize(end, 0);
+            }
+        })
+    }
+
+    fn release(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.change("release", |inode| {
+            let end = usize::try_from(offset + len).unwrap_or(usize::MAX).min(inode.bytes.len());
+            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(end);
+            inode.bytes[start..end].fill(0);
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.change("sync", |inode| inode.durable = inode.bytes.clone())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        let mut state = self.fs.state();
+        let inode = state.inodes.get_mut(&self.inode).expect("inodes are never dropped");
+        match inode.locked_by {
+            Some(other) if other != self.handle => Ok(false),
+            _ => {
+                inode.locked_by = Some(self.handle);
+                Ok(true)
+            }
+        }
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(self.fs.state().stat(self.inode))
+    }
+}
+
+impl Drop for ScriptedFile {
+    fn drop(&mut self) {
+        // A test that panicked elsewhere has poisoned the lock; its own message matters more.
+        if let Ok(mut state) = self.fs.0.lock() {
+            let inode = state.inodes.get_mut(&self.inode).expect("inodes are never dropped");
+            if inode.locked_by == Some(self.handle) {
+                inode.locked_by = None;
+            }
+        }
+    }
+}

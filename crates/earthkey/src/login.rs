@@ -1,0 +1,138 @@
+//! Names of systems and logins: `SYSTEM` or `SYSTEM/NAME`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::printable;
+
+/// The systems that earthkey signs in to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum System {
+    /// EarthScope's data services.
+    Earthscope,
+    /// Any openEO back-end.
+    Openeo,
+    /// Any OpenID provider.
+    Oidc,
+}
+
+impl System {
+    /// Every system, in the order in which they are shown.
+    pub const ALL: [Self; 3] = [Self::Earthscope, Self::Openeo, Self::Oidc];
+
+    /// Returns the name that people type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Earthscope => "earthscope",
+            Self::Openeo => "openeo",
+            Self::Oidc => "oidc",
+        }
+    }
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for System {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|system| system.as_str() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            Error::usage(format!("there is no system `{}`", printable(text, 40)))
+                .hint(format!("the systems are {known}; see `earthkey login --help`"))
+        })
+    }
+}
+
+/// Names one login: `openeo/HOST`, `earthscope/PROFILE`, `oidc/NAME`, or the system alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Login {
+    /// The system.
+    pub system: System,
+    /// The name within the system; `None` is the system's default.
+    pub name: Option<String>,
+}
+
+/// Characters of a login's name.
+const MAX_NAME: usize = 200;
+
+impl Login {
+    /// Returns the default login of `system`.
+    pub fn of(system: System) -> Self {
+        Self { system, name: None }
+    }
+
+    /// Returns the login of `system` called `name`.
+    pub fn named(system: System, name: impl Into<String>) -> Self {
+        Self { system, name: Some(name.into()) }
+    }
+
+    /// Returns the name, or `fallback` for the system's default.
+    pub fn name_or<'a>(&'a self, fallback: &'a str) -> &'a str {
+        self.name.as_deref().unwrap_or(fallback)
+    }
+}
+
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{}/{name}", self.system),
+            None => write!(f, "{}", self.system),
+        }
+    }
+}
+
+impl FromStr for Login {
+    type Err = Error;
+
+    /// Reads `SYSTEM` or `SYSTEM/NAME`. A name becomes part of file names and of messages, so it
+    /// holds printable characters only and never leads out of a directory.
+    fn from_str(text: &str) -> Result<Self> {
+        let (system, name) = match text.split_once('/') {
+            Some((system, name)) => (system, Some(name)),
+            None => (text, None),
+        };
+        let system: System = system.parse()?;
+        let Some(name) = name else { return Ok(Self::of(system)) };
+        let allowed = |c: char| c.is_alphanumeric() || " .-_:[]@+~".contains(c);
+        let fits = !name.trim().is_empty()
+            && name.len() <= MAX_NAME
+            && !name.starts_with(['.', '-'])
+            && name.chars().all(allowed);
+        if fits {
+            Ok(Self::named(system, name))
+        } else {
+            Err(Error::usage(format!("`{}` cannot name a login", printable(text, 80))).hint(
+                "a login is SYSTEM or SYSTEM/NAME; a name holds letters, digits and . - _ : @ + ~, \
+                 and begins with neither . nor -",
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_read_as_they_are_written() {
+        for text in ["oidc", "oidc/work", "openeo/127.0.0.1:8080", "openeo/[::1]:1", "earthscope/my prof"] {
+            assert_eq!(text.parse::<Login>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn names_that_could_lead_elsewhere_are_refused() {
+        for text in ["", "nowhere", "oidc/", "oidc/../x", "oidc/.hidden", "oidc/a/b", "oidc/-x", "oidc/a\nb"]
+        {
+            assert!(text.parse::<Login>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Where a home really lies, and the files beside it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::slot::Damage;
+use super::slot::Home;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::FileSystem;
+use crate::secret::Fingerprint;
+
+/// The files of one grant, all in the home's real directory, so that everybody who shares the
+/// home shares them, under whatever path and with whatever variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The real directory.
+    pub directory: PathBuf,
+    /// The home, links resolved.
+    pub home: PathBuf,
+    /// Locked by who uses the grant. Never unlinked.
+    pub lease: PathBuf,
+    /// What is under way.
+    pub ledger: PathBuf,
+    /// Locked for one read-merge-write of the home, never across the network. Never unlinked.
+    pub lock: PathBuf,
+    stem: OsString,
+}
+
+impl Places {
+    /// Finds the files of `home`; its directory must exist.
+    pub fn of(home: &Home, fs: &dyn FileSystem) -> io::Result<Self> {
+        let real = match fs.real_path(&home.path) {
+            Ok(real) => real,
+            // Not there yet: where it would be made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let directory = fs.real_path(parent(&home.path))?;
+                directory.join(home.path.file_name().unwrap_or_default())
+            }
+            Err(error) => return Err(error),
+        };
+        let directory = parent(&real).to_owned();
+        let mut stem = OsString::from(".");
+        stem.push(real.file_name().unwrap_or_default());
+        let lock = directory.join(with(&stem, ".earthkey-lock"));
+        let slot = home.slot.name();
+        if !slot.is_empty() {
+            // Two grants in one file have two leases.
+            stem.push(format!(".{}", &Fingerprint::of(&slot).to_string()[..12]));
+        }
+        Ok(Self {
+            lease: directory.join(with(&stem, ".earthkey-lease")),
+            ledger: directory.join(with(&stem, ".earthkey-ledger")),
+            lock,
+            home: real,
+            directory,
+            stem,
+        })
+    }
+
+    /// Makes the home's directory where it is missing, then finds the files.
+    pub fn create(home: &Home, fs: &dyn FileSystem) -> Result<Self> {
+        let directory = parent(&home.path);
+        fs.create_directory(directory)
+            .and_then(|()| Self::of(home, fs))
+            .map_err(|error| unusable("cannot make", directory, error))
+    }
+
+    /// Returns the path of a temporary file in the home's directory.
+    pub fn temporary(&self, name: &str) -> PathBuf {
+        self.directory.join(with(&self.stem, &format!(".{name}.earthkey-new")))
+    }
+}
+
+/// Makes an error of kind `Store` for `path`.
+pub(crate) fn unusable(what: &str, path: &Path, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Some(format!("look at `ls -ld {}`: it must be yours to write", path.display()))
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some(
+            "the file system is read-only: set the system's own variable for its files, or \
+             `EARTHKEY_HOME`, to a place that can be written"
+                .to_owned(),
+        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some(format!("make room on the file system of `{}`", path.display()))
+        }
+        _ => None,
+    };
+    let error = Error::store(format!("{what} `{}`", path.display())).caused_by(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Makes an error for a home that cannot be what it should be.
+pub(crate) fn damaged(path: &Path, damage: Damage) -> Error {
+    Error::store(format!("`{}` is damaged", path.display())).caused_by(damage).hint(format!(
+        "look at the file; to sign in anew, move it away first: `mv {0} {0}.damaged`",
+        path.display()
+    ))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+fn with(stem: &OsString, ending: &str) -> OsString {
+    let mut name = stem.clone();
+    name.push(ending);
+    name
+}
