@@ -1,0 +1,192 @@
+//! `earthkey demo`: every system by its real flow, against a sandbox, in a private home.
+
+mod robot;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use earthkey::earthkey::Earthkey;
+use earthkey::earthkey::SignedIn;
+use earthkey::error::Error;
+use earthkey::flow::Flow;
+use earthkey::host::Env;
+use earthkey::host::Host;
+use earthkey::host::real::RealClock;
+use earthkey::host::real::RealFileSystem;
+use earthkey::host::real::RealHttp;
+use earthkey::host::real::RealProcess;
+use earthkey::host::real::RealRandom;
+use earthkey::host::records::RealRecords;
+use earthkey::login::Login;
+use earthkey::refresh::Want;
+use earthkey::secret::AccessToken;
+use earthkey::secret::ClientSecret;
+use earthkey::system::LoginOptions;
+use earthkey_sandbox::Options;
+use earthkey_sandbox::Sandbox;
+use serde_json::Value;
+use serde_json::json;
+
+use self::robot::Robot;
+use super::status::shown;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// How long the sandbox's access tokens live, in seconds: long enough to be used, short enough to
+/// be waited for.
+const LIFETIME: u64 = 4;
+
+/// The logins of the demo, and the flow of each.
+const LOGINS: [(&str, Flow); 6] = [
+    ("earthscope", Flow::Device),
+    ("openeo", Flow::Device),
+    ("oidc", Flow::Loopback(None)),
+    ("oidc/pasted", Flow::Paste),
+    ("oidc/device", Flow::Device),
+    ("oidc/service", Flow::ClientCredentials),
+];
+
+/// One login and what became of it.
+struct Act {
+    login: Login,
+    signed_in: SignedIn,
+    token: AccessToken,
+    check_ok: bool,
+    refreshed: bool,
+    took: Duration,
+}
+
+pub(crate) async fn run(output: &Output) -> Result<ExitCode, Failure> {
+    let options = Options { access_token_lifetime: LIFETIME, ..Options::default() };
+    let sandbox = Sandbox::start(options)
+        .await
+        .map_err(|error| Error::configuration("the sandbox cannot be started").caused_by(error))?;
+    let home = tempfile::Builder::new()
+        .prefix("earthkey-demo-")
+        .tempdir()
+        .map_err(|error| Error::store("no private home can be made").caused_by(error))?;
+    let earthkey = Earthkey::open(host(home.path(), sandbox.url()));
+    say(output, &format!("A sandbox at {}, a private home, a robot at the browser\n", sandbox.url()))?;
+
+    let mut acts = Vec::new();
+    for (login, flow) in LOGINS {
+        acts.push(sign_in(&earthkey, login, flow, output).await?);
+    }
+    let last = acts.iter().map(|act| act.signed_in.expires_at).max().unwrap_or(0);
+    let wait = last.saturating_sub(earthkey.host().clock.now()) + 1;
+    say(output, &format!("\nEvery access token expires within {wait} s; then each is refreshed"))?;
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    for act in &mut acts {
+        refresh(&earthkey, act, output).await?;
+    }
+    let all = earthkey.status_of_all().await?;
+    let now = earthkey.host().clock.now();
+    say(output, &format!("\n{}", shown(&all, now, &earthkey.host().env, output.stdout)))?;
+
+    let ok = acts.iter().all(|act| act.check_ok && act.refreshed);
+    if output.json {
+        output.document(&Value::Array(acts.iter().map(document).collect()))?;
+    }
+    sandbox.stop().await;
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn host(home: &Path, sandbox: &str) -> Host {
+    let variables = [("HOME", home.as_os_str().to_owned()), ("EARTHKEY_SANDBOX", sandbox.into())];
+    let env = Env::new(variables);
+    let robot = Arc::new(Robot::default());
+    Host {
+        clock: Arc::new(RealClock),
+        fs: Arc::new(RealFileSystem),
+        http: Arc::new(RealHttp::new(robot.clone())),
+        interaction: robot,
+        process: Arc::new(RealProcess::default()),
+        records: Arc::new(RealRecords::new(env.cache_directory().ok())),
+        random: Arc::new(RealRandom),
+        env: Arc::new(env),
+    }
+}
+
+async fn sign_in(earthkey: &Earthkey, login: &str, flow: Flow, output: &Output) -> Result<Act, Failure> {
+    let login: Login = login.parse()?;
+    let start = Instant::now();
+    let own = flow == Flow::ClientCredentials;
+    let options = LoginOptions {
+        flow: Some(flow),
+        client_id: own.then(|| "sandbox-confidential".to_owned()),
+        client_secret: own.then(|| ClientSecret::new("sandbox-secret")),
+        no_browser: !matches!(flow, Flow::Loopback(_)),
+        timeout: Some(Duration::from_secs(30)),
+        ..LoginOptions::default()
+    };
+    let signed_in = earthkey.login(&login, &options).await?;
+    let account = signed_in.account.clone().map_or_else(String::new, |account| format!(" as {account}"));
+    say(
+        output,
+        &format!(
+            "{} {login} by {}{account}: {}",
+            output.stdout.green("✓"),
+            signed_in.flow,
+            output.stdout.dim(&signed_in.home)
+        ),
+    )?;
+    let token = earthkey.token(&login, &Want::default()).await?.access.token;
+    say(output, &format!("  token  {}", shortened(&token)))?;
+    let checked = earthkey.check(&login).await;
+    let check_ok = match checked {
+        Ok(checked) => {
+            let account = checked.account.unwrap_or_else(|| "nobody named".into());
+            say(output, &format!("  check  {} says {account}", checked.called))?;
+            true
+        }
+        Err(error) => {
+            say(output, &format!("  check  {} {error}", output.stdout.red("failed:")))?;
+            false
+        }
+    };
+    Ok(Act { login, signed_in, token, check_ok, refreshed: false, took: start.elapsed() })
+}
+
+async fn refresh(earthkey: &Earthkey, act: &mut Act, output: &Output) -> Result<(), Failure> {
+    let start = Instant::now();
+    let token = earthkey.token(&act.login, &Want::default()).await?.access.token;
+    act.refreshed = token != act.token;
+    let took = start.elapsed();
+    act.took += took;
+    say(
+        output,
+        &format!(
+            "{} {}: {} → {} in {} ms",
+            if act.refreshed { output.stdout.green("✓") } else { output.stdout.red("✗") },
+            act.login,
+            shortened(&act.token),
+            shortened(&token),
+            took.as_millis()
+        ),
+    )
+}
+
+fn document(act: &Act) -> Value {
+    json!({
+        "login": act.login.to_string(),
+        "flow": act.signed_in.flow,
+        "token_ok": !act.token.expose().is_empty(),
+        "check_ok": act.check_ok,
+        "refreshed": act.refreshed,
+        "ms": act.took.as_millis(),
+    })
+}
+
+/// Shows enough of a token to tell it from another: its end, which is of the signature.
+fn shortened(token: &AccessToken) -> String {
+    let text = token.expose();
+    format!("…{}", &text[text.len().saturating_sub(6)..])
+}
+
+/// People's words, which JSON has no place for.
+fn say(output: &Output, text: &str) -> Result<(), Failure> {
+    if output.json { Ok(()) } else { output.line(text) }
+}

@@ -1,0 +1,195 @@
+//! `earthkey login`.
+
+use std::io;
+use std::io::IsTerminal;
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use earthkey::earthkey::Earthkey;
+use earthkey::earthkey::SignedIn;
+use earthkey::error::Error;
+use earthkey::flow::Flow;
+use earthkey::host::Notice;
+use earthkey::login::Login;
+use earthkey::secret::ClientSecret;
+use earthkey::secret::RefreshToken;
+use earthkey::system::LoginOptions;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::output::duration;
+
+/// Bytes of a secret on standard input that are read at most.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Sign in
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Flows:
+  loopback[:PORT]     a browser of this machine
+  paste               a browser anywhere; the address it ends at is pasted back
+  device              a code, entered on any device
+  client-credentials  the client's own credentials, no person
+  refresh             a refresh token that you have, on standard input
+
+Examples:
+  earthkey login earthscope
+  earthkey login earthscope/work --no-browser
+  earthkey login openeo https://openeo.dataspace.copernicus.eu
+  earthkey login openeo/openeo.cloud --provider egi
+  earthkey login oidc/work https://login.example.org --client-id my-app
+  earthkey login oidc/job https://login.example.org --flow client-credentials \\
+      --client-id job --client-secret-stdin <secret.txt
+  earthkey login earthscope --flow refresh <token.txt")]
+pub(crate) struct LoginArguments {
+    /// SYSTEM or SYSTEM/NAME
+    login: String,
+
+    /// The provider: an issuer, an openEO back-end, an EarthScope domain
+    url: Option<String>,
+
+    /// How to sign in; what fits the provider and this machine where left out
+    #[arg(long, value_name = "FLOW")]
+    flow: Option<String>,
+
+    /// The openEO back-end's name for the OpenID provider
+    #[arg(long, value_name = "ID")]
+    provider: Option<String>,
+
+    /// The client's id
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+
+    /// Read the client's secret from standard input
+    #[arg(long)]
+    client_secret_stdin: bool,
+
+    /// The scopes
+    #[arg(long, value_name = "S,S", value_delimiter = ',')]
+    scopes: Option<Vec<String>>,
+
+    /// For which resource
+    #[arg(long, value_name = "A")]
+    audience: Option<String>,
+
+    /// Replace the login of another account without asking
+    #[arg(long)]
+    force: bool,
+
+    /// Open no browser
+    #[arg(long)]
+    no_browser: bool,
+
+    /// Print the page to visit, and the command that ends the sign-in
+    #[arg(long, conflicts_with = "finish")]
+    quiet: bool,
+
+    /// End a sign-in that `--quiet` began, with the address that the browser ended at
+    #[arg(long)]
+    finish: bool,
+
+    /// How long a person is waited for
+    #[arg(long, value_name = "SEC")]
+    timeout: Option<u64>,
+}
+
+pub(crate) async fn run(
+    earthkey: &Earthkey,
+    arguments: LoginArguments,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let login: Login = arguments.login.parse()?;
+    let flow = arguments.flow.as_deref().map(str::parse).transpose()?;
+    let mut options = LoginOptions {
+        url: arguments.url,
+        flow,
+        provider: arguments.provider,
+        client_id: arguments.client_id,
+        client_secret: None,
+        refresh_token: None,
+        scopes: arguments.scopes,
+        audience: arguments.audience,
+        no_browser: arguments.no_browser,
+        force: arguments.force,
+        timeout: arguments.timeout.map(Duration::from_secs),
+    };
+    if arguments.client_secret_stdin {
+        let secret = secret(earthkey, "client secret", &login).await?;
+        options.client_secret = Some(ClientSecret::new(secret));
+    }
+    if flow == Some(Flow::Refresh) {
+        let token = secret(earthkey, "refresh token", &login).await?;
+        options.refresh_token = Some(RefreshToken::new(token));
+    }
+    if arguments.quiet {
+        let begun = earthkey.begin_login(&login, &options).await?;
+        if output.json {
+            output.document(&json!({"url": begun.url.as_str(), "finish": begun.finish}))?;
+        } else {
+            output.line(begun.url.as_str())?;
+            output.line(&begun.finish)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signed_in = if arguments.finish {
+        let pasted = secret(earthkey, "address that the browser ended at", &login).await?;
+        earthkey.finish_login(&login, &pasted, options).await?
+    } else {
+        earthkey.login(&login, &options).await?
+    };
+    report(earthkey, &signed_in, output)
+}
+
+fn report(earthkey: &Earthkey, signed_in: &SignedIn, output: &Output) -> Result<ExitCode, Failure> {
+    if output.json {
+        output.document(&json!({
+            "login": signed_in.login.to_string(),
+            "account": signed_in.account,
+            "flow": signed_in.flow,
+            "home": signed_in.home,
+            "scopes": signed_in.scopes,
+            "expires_at": signed_in.expires_at,
+            "refreshable": signed_in.refreshable,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let account = signed_in.account.as_ref().map_or_else(String::new, |account| format!(" as {account}"));
+    let left = signed_in.expires_at.saturating_sub(earthkey.host().clock.now());
+    let renewal = if signed_in.refreshable { ", then refreshed by itself" } else { "" };
+    let text = format!(
+        "{} Signed in to {}{account}\n  {} keeps the login; the access token lasts {}{renewal}",
+        output.stderr.green("✓"),
+        signed_in.login,
+        signed_in.home,
+        duration(left)
+    );
+    earthkey.host().interaction.tell(&Notice::Line(&text));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a secret from standard input, or from a hidden prompt where that is a terminal.
+async fn secret(earthkey: &Earthkey, what: &str, login: &Login) -> Result<String, Failure> {
+    let missing = || {
+        Error::login_required(format!("no {what} came on standard input"))
+            .hint(format!("give it so: `earthkey login {login} … <FILE`, or run this in a terminal"))
+    };
+    let text = if io::stdin().is_terminal() {
+        if !earthkey.host().interaction.can_ask() {
+            return Err(missing().into());
+        }
+        let asked = earthkey.host().interaction.ask_hidden(&format!("The {what}: ")).await;
+        asked.map_err(|error| missing().caused_by(error))?
+    } else {
+        let read = || {
+            let mut text = String::new();
+            io::stdin().lock().take(MAX_SECRET).read_to_string(&mut text).map(|_| text)
+        };
+        let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other);
+        read.and_then(|read| read).map_err(|error| missing().caused_by(error))?
+    };
+    let secret = text.trim();
+    if secret.is_empty() { Err(missing().into()) } else { Ok(secret.to_owned()) }
+}

@@ -1,0 +1,113 @@
+//! The program `earthkey-cli`: answers every command alone. `earthkey` is the small program in
+//! front of it.
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+mod signals;
+mod terminal;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use earthkey::earthkey::Earthkey;
+use earthkey::error::Error;
+use earthkey::host::Env;
+use earthkey::host::Host;
+use earthkey::host::real::RealClock;
+use earthkey::host::real::RealFileSystem;
+use earthkey::host::real::RealHttp;
+use earthkey::host::real::RealProcess;
+use earthkey::host::real::RealRandom;
+use earthkey::host::records::RealRecords;
+use earthkey_record::guard;
+use earthkey_record::guard::ForeignRights;
+use earthkey_record::variables::FRONT_VERSION;
+
+use crate::args::Arguments;
+use crate::args::Command;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::terminal::Terminal;
+
+fn main() -> ExitCode {
+    let terminal_state = signals::TerminalState::remember();
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.global.color, arguments.global.json);
+    let ended = prepare().and_then(|()| run(arguments, &output, terminal_state));
+    match ended {
+        Ok(code) => code,
+        Err(failure) => failure.report(&output),
+    }
+}
+
+/// Sees to this process before it touches a secret.
+fn prepare() -> Result<(), Failure> {
+    guard::protect().map_err(|refusal| Error::internal(refusal.to_string()).hint(ForeignRights::HINT))?;
+    match std::env::var(FRONT_VERSION) {
+        Ok(front) if front != env!("CARGO_PKG_VERSION") => Err(Error::internal(format!(
+            "`earthkey` is of version {front} and `earthkey-cli` beside it of version {}",
+            env!("CARGO_PKG_VERSION")
+        ))
+        .hint("install earthkey again; both programs of one version belong in one folder")
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn run(
+    arguments: Arguments,
+    output: &Output,
+    terminal_state: signals::TerminalState,
+) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("the runtime cannot be started").caused_by(error))?;
+    let mut env = Env::of_process();
+    if let Some(url) = &arguments.global.sandbox {
+        env.set("EARTHKEY_SANDBOX", url);
+    }
+    let process = RealProcess::default();
+    let host = host(env, &arguments, output, process.clone());
+    let code = runtime.block_on(signals::until_asked_to_stop(
+        &process,
+        terminal_state,
+        dispatch(Earthkey::open(host), arguments, output),
+    ));
+    // Whatever still reads standard input in the background is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+fn host(env: Env, arguments: &Arguments, output: &Output, process: RealProcess) -> Host {
+    let terminal = Arc::new(Terminal::new(&env, arguments, output));
+    Host {
+        clock: Arc::new(RealClock),
+        fs: Arc::new(RealFileSystem),
+        http: Arc::new(RealHttp::new(terminal.clone())),
+        interaction: terminal,
+        process: Arc::new(process),
+        records: Arc::new(RealRecords::new(env.cache_directory().ok())),
+        random: Arc::new(RealRandom),
+        env: Arc::new(env),
+    }
+}
+
+async fn dispatch(earthkey: Earthkey, arguments: Arguments, output: &Output) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        Command::Login(command) => commands::login::run(&earthkey, command, output).await,
+        Command::Token(command) => commands::token::token(&earthkey, command, output).await,
+        Command::Header(command) => commands::token::header(&earthkey, command, output).await,
+        Command::Status(command) => commands::status::run(&earthkey, command, output).await,
+        Command::Whoami(command) => commands::check::whoami(&earthkey, command, output).await,
+        Command::Check(command) => commands::check::check(&earthkey, command, output).await,
+        Command::Logout(command) => commands::logout::run(&earthkey, command, output).await,
+        Command::Paths => commands::paths::run(&earthkey, output),
+        Command::Sandbox(command) => commands::sandbox::run(command, output).await,
+        Command::Demo => commands::demo::run(output).await,
+        Command::Completions(command) => commands::completions::run(&command, output),
+    }
+}

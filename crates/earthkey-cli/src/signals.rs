@@ -1,0 +1,61 @@
+//! Being asked to stop: never while an answer is not durable, and with the terminal as it was.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use earthkey::error::Error;
+use earthkey::host::real::RealProcess;
+use rustix::termios::OptionalActions;
+use rustix::termios::Termios;
+use rustix::termios::tcgetattr;
+use rustix::termios::tcsetattr;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use crate::failure::Failure;
+
+/// How the terminal was set when the program started: a hidden prompt that is interrupted must
+/// not leave it without echo.
+pub(crate) struct TerminalState(Option<Termios>);
+
+impl TerminalState {
+    pub(crate) fn remember() -> Self {
+        Self(tcgetattr(io::stdin()).ok())
+    }
+
+    fn restore(&self) {
+        if let Some(termios) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, termios);
+        }
+    }
+}
+
+/// Runs a command until it ends or SIGINT, SIGTERM or SIGHUP comes.
+pub(crate) async fn until_asked_to_stop(
+    process: &RealProcess,
+    terminal: TerminalState,
+    command: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|error| Error::internal("no signal can be awaited").caused_by(error));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut command = std::pin::pin!(command);
+    tokio::select! {
+        ended = &mut command => return ended,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    // A grant is on its way to be spent: what comes back is kept first.
+    while process.holds_signals() {
+        tokio::select! {
+            ended = &mut command => return ended,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+    terminal.restore();
+    Err(Error::interrupted().into())
+}
