@@ -1,6 +1,10 @@
-//! The program `earthkey`: replaces itself by `earthkey-cli`, which lies in the same folder.
+//! The program `earthkey`: answers `token` and `header` from a record that still holds, and replaces itself by
+//! `earthkey-cli`, which lies in the same folder, for everything else.
 //!
 //! It links no HTTP, no TLS and no argument parser, so it starts as fast as a program can.
+
+mod answer;
+mod request;
 
 use std::env;
 use std::ffi::OsString;
@@ -12,16 +16,34 @@ use std::process::{Command, ExitCode};
 use earthkey_record::guard::{self, ForeignRights};
 use earthkey_record::variables::FRONT_VERSION;
 
+use crate::request::Request;
+
 const CLI: &str = "earthkey-cli";
 
 fn main() -> ExitCode {
-    let failure = match protect().and_then(|()| sibling()) {
-        Ok(path) => replace_by(&path),
-        Err(failure) => failure,
-    };
-    // With nobody to read it there is nobody to tell that it could not be written.
-    let _ = failure.write();
-    ExitCode::FAILURE
+    match protect().and_then(|()| run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // With nobody to read it there is nobody to tell that it could not be written.
+            let _ = failure.write();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns once an answer was given; whoever it is handed over to takes this process.
+fn run() -> Result<(), Failure> {
+    let Some(request) = Request::read(env::args_os()) else { return hand_over() };
+    let Some(record) = answer::find(&request) else { return hand_over() };
+    answer::print(&record, request.form).map_err(|cause| Failure {
+        what: "the output cannot be written".to_owned(),
+        cause: Some(cause),
+        hint: "see where standard output leads, and make room there".to_owned(),
+    })
+}
+
+fn hand_over() -> Result<(), Failure> {
+    Err(replace_by(&sibling()?))
 }
 
 fn protect() -> Result<(), Failure> {

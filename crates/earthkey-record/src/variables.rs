@@ -153,7 +153,6 @@ pub const VARIABLES: &[Variable] = &[
         "Set in a CGI program, where `HTTP_PROXY` comes from the client and is ignored",
     ),
     Variable::new("OPENEO_CONFIG_HOME", "openEO", "Folder of the openEO client's files"),
-    Variable::new("OPENEO_CLIENT_CONFIG", "openEO", "The openEO client's INI file"),
     Variable::new("OPENEO_AUTH_METHOD", "openEO", "`client_credentials` selects that flow"),
     Variable::new("OPENEO_AUTH_PROVIDER_ID", "openEO", "The back-end's OpenID provider to use"),
     Variable::new("OPENEO_AUTH_CLIENT_ID", "openEO", "Client id of the client credentials flow"),
@@ -217,7 +216,7 @@ mod tests {
         assert_eq!(entry("openeo_auth_client_secret"), None);
         assert_eq!(entry("ES"), None);
         assert_eq!(entry("home"), None);
-        assert_eq!(entry("PATH"), None);
+        assert_eq!(entry("EDITOR"), None);
     }
 
     #[test]
