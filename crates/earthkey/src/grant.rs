@@ -15,12 +15,13 @@ use crate::oauth::token::TokenResponse;
 /// What came of one request to a token endpoint.
 #[derive(Debug)]
 pub enum Exchanged {
-    /// A token response; `body` is what it was read from.
+    /// An answer that must be kept: a token response, or one that holds a refresh token though it
+    /// cannot be served.
     Answered {
         /// The 2xx body as it came.
         body: Zeroizing<Vec<u8>>,
-        /// What it says.
-        response: TokenResponse,
+        /// What it says, or what is wrong with it.
+        response: Result<TokenResponse, String>,
     },
     /// The provider said no.
     Refused(Refusal),
@@ -44,10 +45,16 @@ pub async fn exchange(host: &Host, request: Request) -> Exchanged {
     let response = match host.http.send(request).await {
         Ok(response) => response,
         Err(SendError::NotSent(cause)) => return Exchanged::NotSent(cause),
-        Err(error) => return Exchanged::Unknown(error.to_string()),
+        Err(SendError::Unknown(cause)) => return Exchanged::Unknown(cause),
+        // The same request would bring the same answer.
+        Err(error @ SendError::TooLarge { .. }) => return Exchanged::Unexpected(error.to_string()),
     };
+    let is_to_be_kept = response.is_success() && token::refresh_token_in(&response.body).is_some();
     match token::parse(&response) {
-        Ok(answer) => Exchanged::Answered { body: response.body, response: answer },
+        Ok(answer) => Exchanged::Answered { body: response.body, response: Ok(answer) },
+        Err(error) if is_to_be_kept => {
+            Exchanged::Answered { body: response.body, response: Err(error.to_string()) }
+        }
         Err(TokenError::Refused(refusal)) => Exchanged::Refused(refusal),
         Err(TokenError::TryLater { status, retry_after }) => {
             let wait = retry_after.map(|after| match after {

@@ -26,9 +26,13 @@ use crate::secret::Fingerprint;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
-use crate::store::keep::Attempt;
+use crate::store::attempt::Attempt;
 use crate::store::keep::Held;
+use crate::store::keep::Landed;
+use crate::store::keep::Reading;
 use crate::store::lease::Lease;
+use crate::store::ledger::Ledger;
+use crate::store::ledger::Outcome;
 use crate::store::ledger::OutcomeKind;
 use crate::store::ledger::Remembered;
 
@@ -43,6 +47,15 @@ const SAY_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a waiter looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a lease is held at most before its holder writes an intent.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// How many seconds a caller is kept waiting for its turn; a longer wait is an error at once.
+const PATIENCE: u64 = 5;
+
+/// How often a grant is judged again that others replace meanwhile.
+const MAX_ROUNDS: usize = 4;
 
 /// What a caller wants of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,36 +136,56 @@ struct Refresh<'a> {
 /// What to do next, with what that needs.
 enum Step {
     Serve(Access),
-    Refresh { held: Option<Access> },
+    /// Refresh; `held` is a token that is valid all the same.
+    Refresh {
+        held: Option<Access>,
+    },
+}
+
+/// What a caller saw before it waited for others.
+struct Before {
+    /// The ledger's number of writes.
+    sequence: u64,
+    /// The token that a forced refresh is to replace.
+    token: Option<Fingerprint>,
 }
 
 impl Refresh<'_> {
     async fn run(&self) -> Result<Access> {
         let reading = self.keep.read()?;
-        let pending = reading.ledger.is_answered();
-        let mut held = None;
-        if !pending && let Ok(Some(contents)) = &reading.slot {
-            match self.judge(contents, self.remembered(contents, &reading.ledger.entries.refusals))? {
-                Step::Serve(access) => return Ok(access),
-                Step::Refresh { held: access } => held = access,
-            }
-        }
-        match self.keep.try_lease()? {
-            Some(lease) => self.refresh(lease).await,
-            // A still-valid token is served at once while another refreshes.
-            None if held.is_some() && !self.want.force => held.ok_or_else(lost_token),
-            None => self.wait(reading.ledger.sequence).await,
-        }
-        .or_else(|error| self.serve_held_despite(error))
+        let contents = reading.slot.ok().flatten();
+        let step = contents.as_ref().map(|contents| self.judge(contents, &reading.ledger));
+        let held = match step {
+            // An answer that waits to be landed is landed first.
+            Some(Ok(Step::Serve(access))) if reading.ledger.is_answered() => Some(access),
+            Some(Ok(Step::Serve(access))) => return Ok(access),
+            Some(Ok(Step::Refresh { held })) => held,
+            Some(Err(error)) if !reading.ledger.is_answered() => return Err(error),
+            Some(Err(_)) | None => None,
+        };
+        let token = contents.as_ref().and_then(|contents| self.provider.at_hand(contents));
+        let before = Before {
+            sequence: reading.ledger.sequence,
+            token: token.map(|access| access.token.fingerprint()).filter(|_| self.want.force),
+        };
+        self.obtain(held, &before).await.or_else(|error| self.serve_held_despite(error))
     }
 
-    fn judge(&self, contents: &Contents, refusal: Option<&Remembered>) -> Result<Step> {
+    fn judge(&self, contents: &Contents, ledger: &Ledger) -> Result<Step> {
         let access = self.provider.at_hand(contents);
-        let decision = decide(&self.moment(), access.as_ref(), contents.grant.is_some(), refusal, self.want);
+        let refusal = self.remembered(contents, ledger);
+        let moment = self.moment();
+        let decision = decide(&moment, access.as_ref(), contents.grant.is_some(), refusal, self.want);
         match (decision, access) {
             (Decision::Use, Some(access)) => Ok(Step::Serve(access)),
-            (Decision::UseAndRefresh, access) => Ok(Step::Refresh { held: access }),
-            (Decision::Refresh | Decision::Use, _) => Ok(Step::Refresh { held: None }),
+            (Decision::UseAndRefresh, Some(access)) => {
+                let failure = self.last_failure(contents, ledger);
+                let rests = failure.is_some_and(|failure| moment.now < failure.at + decide::pause(&access));
+                Ok(if rests { Step::Serve(access) } else { Step::Refresh { held: Some(access) } })
+            }
+            (Decision::Refresh | Decision::Use | Decision::UseAndRefresh, _) => {
+                Ok(Step::Refresh { held: None })
+            }
             (Decision::LoginRequired, _) => Err(self.login_required(
                 "the access token has expired and there is no refresh token to obtain another with",
             )),
@@ -160,100 +193,123 @@ impl Refresh<'_> {
         }
     }
 
+    /// Refreshes, or takes what somebody else obtains.
+    async fn obtain(&self, held: Option<Access>, before: &Before) -> Result<Access> {
+        let lease = match (self.keep.try_lease()?, held) {
+            (Some(lease), _) => lease,
+            // A still-valid token is served at once while another refreshes.
+            (None, Some(held)) => return Ok(held),
+            (None, None) => match self.wait(before).await? {
+                Waited::Served(access) => return Ok(access),
+                Waited::Free(lease) => lease,
+            },
+        };
+        // Somebody's attempt may have ended between the reading and the lease.
+        match self.ended_since(before)? {
+            Some(access) => Ok(access),
+            None => self.refresh(lease).await,
+        }
+    }
+
     /// Refreshes under the lease, after looking again at what is there now.
     async fn refresh(&self, mut lease: Lease) -> Result<Access> {
         // A grant that somebody replaces between our reading and our sending is adopted, and
         // what was decided is decided again; each round needs another writer.
-        for _ in 0..4 {
-            let Some(Held { contents, .. }) = self.keep.adopt(&lease).await? else {
+        for _ in 0..MAX_ROUNDS {
+            let adopted = self.keep.adopt(&lease).await.map_err(|error| match error.kind() {
+                ErrorKind::LoginRequired => error.hint(self.sign_in_hint()),
+                _ => error,
+            })?;
+            let Some(Held { contents, .. }) = adopted else {
                 return Err(self.login_required("there is no login any more"));
             };
             let ledger = self.keep.ledger()?;
-            match self.judge(&contents, self.remembered(&contents, &ledger.entries.refusals))? {
+            let is_early = match self.judge(&contents, &ledger)? {
                 Step::Serve(access) => return Ok(access),
-                Step::Refresh { .. } => {}
-            }
+                Step::Refresh { held } => held.is_some(),
+            };
             let Some(grant) = &contents.grant else {
                 return Err(self.login_required("there is no refresh token"));
             };
+            self.keep_back(&contents, &ledger).await?;
             self.tell("the lease is taken; the intent goes to the ledger");
-            let deadline = self.host.clock.now() + ATTEMPT;
-            let attempt = self.keep.reserve(lease, &contents, deadline)?;
-            let sending = Send::new(self.host, self.provider, grant, deadline);
-            match sending.run(attempt).await? {
-                outcome::Sent::Answered(attempt, response) => {
-                    if let Some(access) = self.land(attempt, &response).await? {
-                        return Ok(access);
-                    }
-                }
-                outcome::Sent::Moved => {}
-            }
-            lease = match self.keep.try_lease()? {
-                Some(lease) => lease,
-                None => return self.wait(self.keep.ledger()?.sequence).await,
+            let sending = Send::new(self.host, self.provider, grant, is_early);
+            let attempt = self.keep.reserve(lease, &contents, self.host.clock.now() + ATTEMPT).await?;
+            lease = match sending.run(attempt).await? {
+                outcome::Sent::Answered(attempt, response) => match attempt.land().await? {
+                    Landed::Ours(held) => return self.serve(*attempt, response, &held).await,
+                    Landed::Moved => attempt.into_lease(),
+                },
+                outcome::Sent::Moved(lease) => lease,
             };
         }
         Err(Error::store("the login keeps changing").hint("another program rewrites it all the time"))
     }
 
-    /// Lands an answer that is durable already; `None` when another login stands there now.
-    async fn land(&self, mut attempt: Attempt<'_>, response: &TokenResponse) -> Result<Option<Access>> {
-        let Some(landed) = attempt.land().await? else {
-            attempt.abandon()?;
-            return Err(self.login_required("the login was ended while its token was being refreshed"));
+    /// Spaces attempts that fail: waits a little, ends where that is not enough.
+    async fn keep_back(&self, contents: &Contents, ledger: &Ledger) -> Result<()> {
+        let Some(failure) = self.last_failure(contents, ledger).filter(|_| !self.want.force) else {
+            return Ok(());
         };
-        let ours = response.refresh_token.clone().map(Grant::RefreshToken);
-        if ours.is_some() && landed.contents.grant != ours {
-            attempt.abandon()?;
-            return Ok(None);
+        let wait = failure.retry_at.saturating_sub(self.host.clock.now());
+        if wait <= PATIENCE {
+            self.host.clock.sleep(Duration::from_secs(wait)).await;
+            return Ok(());
         }
-        self.tell("the answer has landed in the home");
-        let access = self.provider.record(response, &landed)?;
-        attempt.finish()?;
-        Ok(Some(access))
+        Err(Error::network(failure.message.clone())
+            .hint(format!("the provider is not asked again for {wait} seconds, unless with `--refresh`")))
     }
 
-    /// Waits for somebody else's attempt and takes its outcome.
-    async fn wait(&self, seen: u64) -> Result<Access> {
+    /// Makes a landed answer an access token.
+    async fn serve(
+        &self,
+        attempt: Attempt<'_>,
+        response: Result<TokenResponse, String>,
+        held: &Held,
+    ) -> Result<Access> {
+        self.tell("the answer has landed in the home");
+        let response = match response {
+            Ok(response) => response,
+            Err(what) => {
+                let error = outcome::unusable_answer(&what);
+                let retry_in = outcome::back_off(&attempt);
+                attempt.finish(Some((&error.to_string(), retry_in))).await?;
+                return Err(error.hint("the refresh token in the answer is kept"));
+            }
+        };
+        let access = self.provider.record(&response, held)?;
+        if let Err(error) = attempt.finish(None).await {
+            // The home has it, and the next caller marks it.
+            self.host.interaction.tell(&Notice::Warning(&error.to_string()));
+        }
+        Ok(access)
+    }
+
+    /// Waits for somebody else's attempt and takes its outcome, or the lease.
+    async fn wait(&self, before: &Before) -> Result<Waited> {
         let start = self.host.clock.since_boot();
+        let lease_file = self.keep.lease_file();
         let mut said = false;
         loop {
             self.host.clock.sleep(LOOK_EVERY).await;
-            let reading = self.keep.read()?;
-            let entries = &reading.ledger.entries;
-            if reading.ledger.sequence > seen
-                && let Some(outcome) = &entries.outcome
-            {
-                match outcome.kind {
-                    OutcomeKind::Refused => {
-                        return Err(Error::refused(outcome.message.clone()).hint(self.sign_in_hint()));
-                    }
-                    OutcomeKind::Failed => {
-                        return Err(Error::network(outcome.message.clone())
-                            .caused_by("another process tried just now, and this one waited for it"));
-                    }
-                    OutcomeKind::Landed => {
-                        // Forced or not, it was obtained after this caller asked for it.
-                        let contents = self.keep.sound(reading.slot)?.unwrap_or_default();
-                        let access = self.provider.at_hand(&contents);
-                        if let Some(access) = access.filter(|access| decide::is_valid(&self.moment(), access))
-                        {
-                            return Ok(access);
-                        }
-                    }
-                }
+            if let Some(access) = self.ended_since(before)? {
+                return Ok(Waited::Served(access));
             }
             if let Some(lease) = self.keep.try_lease()? {
-                return Box::pin(self.refresh(lease)).await;
+                return Ok(Waited::Free(lease));
             }
             let waited = self.host.clock.since_boot().saturating_sub(start);
+            let ledger = self.keep.ledger()?;
             if !said && waited >= SAY_AFTER {
                 said = true;
                 let owner =
-                    entries.owner.as_ref().map_or_else(|| "another process".into(), ToString::to_string);
+                    ledger.entries.owner.map_or_else(|| "another process".into(), |owner| owner.to_string());
                 self.host
                     .interaction
                     .tell(&Notice::Line(&format!("waiting for {owner} to refresh this login")));
+            }
+            if waited >= QUIET && ledger.sequence == before.sequence {
+                self.keep.free_inherited_lease(lease_file).await?;
             }
             if waited >= MAX_WAIT {
                 return Err(Error::network(format!(
@@ -265,16 +321,37 @@ impl Refresh<'_> {
         }
     }
 
+    /// Returns what an attempt brought that ended after `before`; an error is its outcome, too.
+    fn ended_since(&self, before: &Before) -> Result<Option<Access>> {
+        let Reading { slot, ledger, .. } = self.keep.read()?;
+        let Some(outcome) = ledger.entries.outcome.as_ref().filter(|_| ledger.sequence != before.sequence)
+        else {
+            return Ok(None);
+        };
+        let contents = slot.ok().flatten().unwrap_or_default();
+        match outcome.kind {
+            // Another client's, or other scopes', are not this caller's.
+            OutcomeKind::Refused => match self.remembered(&contents, &ledger) {
+                Some(refusal) if refusal.at == outcome.at => Err(self.refused(Some(refusal))),
+                _ => Ok(None),
+            },
+            OutcomeKind::Failed => Err(Error::network(outcome.message.clone())
+                .caused_by("another process tried just now, and this one waited for it")),
+            OutcomeKind::Landed => {
+                // Forced or not, it was obtained after this caller asked for it.
+                let access = self.provider.at_hand(&contents).filter(|access| self.may_serve(access));
+                Ok(access.filter(|access| Some(access.token.fingerprint()) != before.token))
+            }
+        }
+    }
+
     /// A token that is still valid is served whatever a refresh says.
     fn serve_held_despite(&self, error: Error) -> Result<Access> {
         if self.want.force || error.kind() == ErrorKind::LoginRequired {
             return Err(error);
         }
         let contents = self.keep.contents().ok().flatten().unwrap_or_default();
-        let held = self.provider.at_hand(&contents).filter(|access| {
-            decide::is_valid(&self.moment(), access)
-                && self.want.reject.is_none_or(|rejected| access.token.fingerprint() != rejected)
-        });
+        let held = self.provider.at_hand(&contents).filter(|access| self.may_serve(access));
         let Some(access) = held else { return Err(error) };
         self.host.interaction.tell(&Notice::Warning(&format!(
             "{error}; the token at hand is still valid for {} seconds and is used",
@@ -283,9 +360,23 @@ impl Refresh<'_> {
         Ok(access)
     }
 
-    fn remembered<'r>(&self, contents: &Contents, refusals: &'r [Remembered]) -> Option<&'r Remembered> {
+    fn may_serve(&self, access: &Access) -> bool {
+        decide::is_valid(&self.moment(), access)
+            && self.want.reject.is_none_or(|rejected| access.token.fingerprint() != rejected)
+    }
+
+    fn remembered<'r>(&self, contents: &Contents, ledger: &'r Ledger) -> Option<&'r Remembered> {
         let key = self.provider.refusal_key(contents.grant.as_ref()?);
-        refusals.iter().find(|refusal| refusal.key == key)
+        ledger.entries.refusal(&key).filter(|refusal| self.is_past(refusal.at))
+    }
+
+    fn last_failure<'r>(&self, contents: &Contents, ledger: &'r Ledger) -> Option<&'r Outcome> {
+        ledger.failure_of(contents.fingerprint()).filter(|failure| self.is_past(failure.at))
+    }
+
+    /// Returns whether `at` is no time that only a clock gone wrong can have shown.
+    fn is_past(&self, at: u64) -> bool {
+        at <= self.host.clock.now() + decide::CLOCK_TOLERANCE
     }
 
     fn login_required(&self, why: &str) -> Error {
@@ -316,6 +407,11 @@ impl Refresh<'_> {
     }
 }
 
-fn lost_token() -> Error {
-    Error::internal("a token that was at hand is gone")
+/// What waiting for somebody else led to.
+enum Waited {
+    Served(Access),
+    Free(Lease),
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,15 +13,17 @@
 //!
 //! The store knows no system's format and sends nothing.
 
+pub mod attempt;
 pub mod keep;
 pub mod lease;
 pub mod ledger;
+mod look;
 pub mod places;
 pub mod slot;
 mod swap;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::keep::Keep;
 pub use self::slot::Contents;

@@ -31,10 +31,7 @@ impl Clock for RealClock {
     }
 
     fn since_boot(&self) -> Duration {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
-        Duration::new(seconds, nanoseconds)
+        Duration::from_millis(earthkey_record::clock::Clock::of_system().boottime_ms)
     }
 
     fn boot_id(&self) -> [u8; 16] {

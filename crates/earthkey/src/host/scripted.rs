@@ -3,10 +3,12 @@
 mod files;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use earthkey_record::clock::Clock as RecordClock;
@@ -18,6 +20,7 @@ use earthkey_record::name::Name;
 use earthkey_record::record::Record;
 use url::Url;
 
+pub use self::files::Kept;
 pub use self::files::ScriptedFileSystem;
 use super::BoxFuture;
 use super::Env;
@@ -79,38 +82,85 @@ impl World {
     }
 }
 
-/// A clock that moves only when it is told to, or when somebody sleeps.
+/// A clock that moves only when it is told to, or when everybody who is left to run sleeps: then
+/// to the moment at which the first of them wakes.
 #[derive(Debug)]
 pub struct ScriptedClock {
-    state: Mutex<(u64, Duration)>,
+    state: Mutex<Times>,
+}
+
+#[derive(Debug)]
+struct Times {
+    wall: Duration,
+    since_boot: Duration,
+    /// When sleepers wake, each with a number of its own.
+    wakes: BTreeSet<(Duration, u64)>,
+    sleepers: u64,
+}
+
+impl Times {
+    fn advance(&mut self, duration: Duration) {
+        self.wall += duration;
+        self.since_boot += duration;
+    }
 }
 
 impl ScriptedClock {
     /// Makes a clock that stands at `now` Unix seconds, one hour after boot.
     pub fn at(now: u64) -> Self {
-        Self { state: Mutex::new((now, Duration::from_secs(3600))) }
+        let wall = Duration::from_secs(now);
+        let since_boot = Duration::from_secs(3600);
+        Self { state: Mutex::new(Times { wall, since_boot, wakes: BTreeSet::new(), sleepers: 0 }) }
     }
 
     /// Lets time pass.
     pub fn advance(&self, duration: Duration) {
-        let mut state = self.state.lock().expect("no test panics while holding it");
-        state.1 += duration;
-        state.0 += duration.as_secs();
+        self.times().advance(duration);
     }
 
     /// Moves the wall clock alone, as a person or NTP does.
     pub fn set_wall(&self, now: u64) {
-        self.state.lock().expect("no test panics while holding it").0 = now;
+        self.times().wall = Duration::from_secs(now);
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.state.lock().expect("no test panics while holding it")
+    }
+}
+
+/// One sleep; forgotten when it is over or dropped.
+struct Sleep<'a> {
+    clock: &'a ScriptedClock,
+    wake: (Duration, u64),
+}
+
+impl Sleep<'_> {
+    /// Returns whether the time has come, and makes it come for who is to wake first.
+    fn is_over(&self) -> bool {
+        let mut times = self.clock.times();
+        if times.wakes.first() == Some(&self.wake) {
+            let left = self.wake.0.saturating_sub(times.since_boot);
+            times.advance(left);
+        }
+        times.since_boot >= self.wake.0
+    }
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut times) = self.clock.state.lock() {
+            times.wakes.remove(&self.wake);
+        }
     }
 }
 
 impl Clock for ScriptedClock {
     fn now(&self) -> u64 {
-        self.state.lock().expect("no test panics while holding it").0
+        self.times().wall.as_secs()
     }
 
     fn since_boot(&self) -> Duration {
-        self.state.lock().expect("no test panics while holding it").1
+        self.times().since_boot
     }
 
     fn boot_id(&self) -> [u8; 16] {
@@ -119,8 +169,25 @@ impl Clock for ScriptedClock {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.advance(duration);
-            tokio::task::yield_now().await;
+            let wake = {
+                let mut times = self.times();
+                times.sleepers += 1;
+                let wake = (times.since_boot + duration, times.sleepers);
+                times.wakes.insert(wake);
+                wake
+            };
+            let sleep = Sleep { clock: self, wake };
+            // Others run first, and whoever sleeps until an earlier moment wakes before; but one that
+            // nobody polls holds up nobody.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+                if sleep.is_over() {
+                    return;
+                }
+            }
+            let mut times = self.times();
+            let left = wake.0.saturating_sub(times.since_boot);
+            times.advance(left);
         })
     }
 }

@@ -65,9 +65,14 @@ pub fn decide(
     }
     let left = access.expires_at - moment.now;
     let due = left < want.min_ttl || moment.now >= access.early_at;
-    let pause = MIN_PAUSE.max(access.lifetime / 10);
-    let rested = moment.now.saturating_sub(access.obtained_at) >= pause;
+    let rested = moment.now.saturating_sub(access.obtained_at) >= pause(access);
     if due && rested && !refused { Decision::UseAndRefresh } else { Decision::Use }
+}
+
+/// Returns how many seconds lie between two refreshes of a token while it is valid, also of those
+/// that fail.
+pub(super) fn pause(access: &Access) -> u64 {
+    MIN_PAUSE.max(access.lifetime / 10)
 }
 
 /// Returns whether a token has not expired by either clock, also right after a suspend and after

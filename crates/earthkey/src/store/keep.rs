@@ -1,18 +1,23 @@
-//! One grant in its home: read it, use it for one exchange, replace it, end it.
+//! One grant in its home: read it, judge what others did to it, replace it, end it.
 
 use std::io;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use earthkey_record::ledger::State;
 use zeroize::Zeroizing;
 
 use super::lease::Lease;
+use super::ledger::Arriving;
 use super::ledger::Binding;
+use super::ledger::Entries;
 use super::ledger::Ledger;
 use super::ledger::LedgerFile;
 use super::ledger::Outcome;
 use super::ledger::OutcomeKind;
-use super::ledger::Remembered;
+use super::ledger::Temporary;
+use super::look::look;
+use super::look::look_settled;
 use super::places::Places;
 use super::places::damaged;
 use super::places::unusable;
@@ -21,31 +26,34 @@ use super::slot::Damage;
 use super::slot::Grant;
 use super::slot::Home;
 use super::slot::Privacy;
-use super::slot::Rotation;
-use super::swap;
 use super::swap::FileLock;
 use super::swap::Landing;
 use super::swap::Replaceable;
+use super::swap::Swap;
+use super::swap::remove;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::Notice;
-use crate::oauth::token;
 use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
-
-/// How long a file that is absent or torn is given to be whole: real clients remove before they
-/// create, and truncate before they write.
-const SETTLE: Duration = Duration::from_millis(250);
 
 /// Bytes by which a home may grow when an answer lands.
 const GROWTH: u64 = 64 * 1024;
 
+/// How often a home is judged again that others change meanwhile.
+const MAX_ROUNDS: usize = 4;
+
+/// How long after its deadline an attempt whose owner is dead is waited for, in seconds: clocks
+/// of hosts that share a home may differ.
+const GRACE: u64 = 30;
+
 /// One grant in its home.
 pub struct Keep<'a> {
-    host: &'a Host,
-    home: &'a Home,
-    places: Places,
+    pub(super) host: &'a Host,
+    pub(super) home: &'a Home,
+    pub(super) places: Places,
+    has_warned: AtomicBool,
 }
 
 /// What is in the home at one moment, without waiting for anybody.
@@ -66,11 +74,19 @@ pub struct Held {
     pub file: Zeroizing<Vec<u8>>,
 }
 
+/// Where an answer ended up.
+pub enum Landed {
+    /// In the home.
+    Ours(Held),
+    /// Nowhere: another login stands in the home, or none.
+    Moved,
+}
+
 impl<'a> Keep<'a> {
     /// Opens a home; `None` when not even its directory exists.
     pub fn open(host: &'a Host, home: &'a Home) -> Result<Option<Self>> {
         match Places::of(home, host.fs.as_ref()) {
-            Ok(places) => Ok(Some(Self { host, home, places })),
+            Ok(places) => Ok(Some(Self { host, home, places, has_warned: AtomicBool::new(false) })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unusable("cannot use", &home.path, error)),
         }
@@ -79,7 +95,7 @@ impl<'a> Keep<'a> {
     /// Opens a home, making its directory (0700) where it is missing.
     pub fn create(host: &'a Host, home: &'a Home) -> Result<Self> {
         let places = Places::create(home, host.fs.as_ref())?;
-        Ok(Self { host, home, places })
+        Ok(Self { host, home, places, has_warned: AtomicBool::new(false) })
     }
 
     /// Returns the files of this grant.
@@ -89,9 +105,12 @@ impl<'a> Keep<'a> {
 
     /// Reads the home and the ledger as they are now.
     pub fn read(&self) -> Result<Reading> {
-        let file = self.read_file()?;
-        let slot = file.as_deref().map_or(Ok(None), |bytes| self.home.slot.read(bytes));
-        Ok(Reading { slot, file, ledger: self.ledger()? })
+        let path = &self.places.home;
+        let seen = look(self.home, path, self.host).map_err(|error| unusable("cannot read", path, error))?;
+        if seen.file.is_some() {
+            self.check_privacy()?;
+        }
+        Ok(Reading { slot: seen.slot, file: seen.file, ledger: self.ledger()? })
     }
 
     /// Returns what the home holds now; a damaged home is an error.
@@ -121,257 +140,334 @@ impl<'a> Keep<'a> {
             .map_err(|error| unusable("cannot use", &self.places.lease, error))
     }
 
+    /// Returns which file the lease is now; one that took its place is another.
+    pub fn lease_file(&self) -> Option<(u64, u64)> {
+        self.host.fs.stat_link(&self.places.lease).ok().map(|stat| stat.identity)
+    }
+
+    /// Frees the lease if it can only be a child's: the attempt is over, or its owner dead and its
+    /// deadline past, and still somebody has the file open. Such a child never acts on the lease,
+    /// and never ends it either. The caller has watched this very file, and the ledger at rest, for
+    /// longer than anybody holds the lease before the intent.
+    pub async fn free_inherited_lease(&self, watched: Option<(u64, u64)>) -> Result<()> {
+        let _lock = FileLock::take(&self.places, self.host).await?;
+        let Ledger { state, entries, .. } = self.ledger()?;
+        let is_under_way = matches!(state, State::Intent | State::Answered) && entries.outcome.is_none();
+        let is_past = entries.deadline + GRACE < self.host.clock.now();
+        let is_dead = entries.owner.is_some_and(|owner| self.host.process.is_dead(&owner));
+        let is_inherited = !is_under_way || (is_past && is_dead);
+        if is_inherited && self.lease_file() == watched && self.try_lease()?.is_none() {
+            remove(&self.places.lease, self.host)
+                .map_err(|error| unusable("cannot remove", &self.places.lease, error))?;
+        }
+        Ok(())
+    }
+
     /// Returns what the grant is now, after landing or dropping what an earlier attempt left
     /// and judging what others wrote; `None` is a logout.
     pub async fn adopt(&self, lease: &Lease) -> Result<Option<Held>> {
-        self.check_lease(lease)?;
-        let reading = self.read_settled().await?;
-        let Reading { slot, file, mut ledger } = reading;
-        let (Some(contents), Some(file)) = (self.sound(slot)?, file) else {
-            if ledger.state != State::Idle || ledger.entries.newest().is_some() {
-                self.reset(&mut ledger)?;
-            }
-            return Ok(None);
-        };
-        let held = Held { contents, file };
-        let Some(found) = held.contents.fingerprint() else { return Ok(Some(held)) };
-        if ledger.is_answered() {
-            return self.finish_answer(lease, held, found, ledger).await;
-        }
-        if let Some(newest) = ledger.entries.newest() {
-            if newest.fingerprint() == found {
+        for _ in 0..MAX_ROUNDS {
+            self.check_lease(lease)?;
+            self.return_displaced().await?;
+            let path = &self.places.home;
+            let seen = look_settled(self.home, path, self.host)
+                .await
+                .map_err(|error| unusable("cannot read", path, error))?;
+            let ledger = self.ledger()?;
+            let (Some(contents), Some(file)) = (self.sound(seen.slot)?, seen.file) else {
+                self.forget(&ledger).await?;
+                return Ok(None);
+            };
+            self.check_privacy()?;
+            if let Some(held) = self.judge(lease, Held { contents, file }, &ledger).await? {
                 return Ok(Some(held));
             }
-            if ledger.entries.is_spent(found) {
-                return self.restore_newest(lease, &held.contents, found, &newest, ledger).await;
-            }
-            // Somebody signed in or refreshed: that stands.
-            self.reset(&mut ledger)?;
         }
-        Ok(Some(held))
+        Err(Error::store(format!("`{}` keeps changing", self.places.home.display()))
+            .hint("another program writes it all the time; stop that program and try again"))
     }
 
-    /// Makes everything ready that the answer will need, then makes the intent durable.
-    pub fn reserve(&self, lease: Lease, base: &Contents, deadline: u64) -> Result<Attempt<'_>> {
-        self.check_lease(&lease)?;
-        let file = LedgerFile::create(&self.places.ledger, self.host.fs.as_ref())?;
-        let mut ledger = file.load(&self.places.ledger)?;
-        let may_rotate =
-            self.home.rotation == Rotation::Possible && matches!(base.grant, Some(Grant::RefreshToken(_)));
-        if may_rotate {
-            self.check_replaceable()?;
-            file.make_room().map_err(|error| self.not_spent(error))?;
-            ledger.entries.temporary = Some(self.make_temporary().map_err(|error| self.not_spent(error))?);
+    /// Judges one sound reading of the home; `None` when it has to be read again.
+    async fn judge(&self, lease: &Lease, held: Held, ledger: &Ledger) -> Result<Option<Held>> {
+        let entries = &ledger.entries;
+        let newest = entries.newest();
+        let found = held.contents.fingerprint();
+        let is_base = entries.is_base(found);
+        let is_newest = found.is_some() && newest.as_ref().map(RefreshToken::fingerprint) == found;
+        let is_spent = found.is_some_and(|found| entries.is_spent(found));
+        let mut current = held.contents.clone();
+        if is_spent {
+            // Another program wrote an old copy back, or a backup was restored.
+            current.grant = newest.map(Grant::RefreshToken);
+            if current.grant.is_none() {
+                return Err(Error::login_required(format!(
+                    "`{}` holds a refresh token that was replaced, and the newest is not known",
+                    self.places.home.display()
+                )));
+            }
         }
-        ledger.state = State::Intent;
-        ledger.entries.set_base(base.fingerprint());
-        ledger.entries.owner = Some(self.host.process.owner());
-        ledger.entries.deadline = deadline;
-        ledger.entries.outcome = None;
-        file.save(&mut ledger).map_err(|error| self.not_spent(error))?;
-        self.host.fs.sync_directory(&self.places.directory).map_err(|error| self.not_spent(error))?;
-        Ok(Attempt { keep: self, lease, file, ledger, base: base.clone() })
+        if ledger.is_answered() {
+            let successor = entries.successor().map(|token| token.fingerprint());
+            if successor.is_some() && successor == found && !is_base {
+                // Landed, but not yet marked.
+                self.mark_landed(entries.base(), entries.answer(), None).await?;
+                return Ok(Some(held));
+            }
+            if is_base || is_spent {
+                self.tell("landing the answer of an attempt that was cut short");
+                let body = entries.answer().unwrap_or_default();
+                return self.recover(lease, current.after_body(&body), ledger).await;
+            }
+        } else if is_newest || is_base {
+            return Ok(Some(held));
+        } else if is_spent {
+            self.host.interaction.tell(&Notice::Warning(&format!(
+                "`{}` held a refresh token that was replaced before, written back by another program or \
+                 from a backup; the newest one is put back",
+                self.places.home.display()
+            )));
+            current.access_token = None;
+            return self.recover(lease, current, ledger).await;
+        }
+        if entries.is_about_a_grant() {
+            // Somebody signed in or refreshed: that stands.
+            self.start_over(&held.contents).await?;
+        }
+        Ok(Some(held))
     }
 
     /// Puts a new grant into the home: a person's login.
     pub async fn put(&self, contents: &Contents, binding: Binding) -> Result<Held> {
         let lock = FileLock::take(&self.places, self.host).await?;
-        let temporary = self.host.random.token();
-        let anything = Replaceable::Anything;
-        let landing =
-            swap::land(self.home, &self.places, self.host, &lock, &temporary, &anything, contents).await?;
-        let Landing::Landed(bytes) = landing else {
+        let arriving = contents
+            .fingerprint()
+            .map(|grant| Arriving { grant: grant.to_string(), binding: binding.clone() });
+        self.update(|ledger| {
+            ledger.entries.arriving = arriving;
+            ledger.entries.outcome = None;
+        })
+        .await?;
+        self.sync_directory()?;
+        let swap = Swap::new(self.home, &self.places, self.host, &lock, &self.host.random.token());
+        let Landing::Landed(file) = swap.land(&Replaceable::Anything, contents).await? else {
             return Err(Error::internal("a login was not written though anything might be replaced"));
         };
         // A refresh of the former grant may be under way elsewhere; it will find another grant
-        // in the home and adopt it. Its ledger entry is worth nothing any more.
-        let file = LedgerFile::create(&self.places.ledger, self.host.fs.as_ref())?;
-        let mut ledger = file.load(&self.places.ledger)?;
-        ledger.entries.binding = Some(binding);
-        self.start_anew(&mut ledger);
-        file.save(&mut ledger).map_err(|error| unusable("cannot write", &self.places.ledger, error))?;
-        self.host
-            .fs
-            .sync_directory(&self.places.directory)
-            .map_err(|error| unusable("cannot write", &self.places.directory, error))?;
-        Ok(Held { contents: contents.clone(), file: bytes })
+        // in the home and adopt it. What the ledger says of it is worth nothing any more.
+        self.update(|ledger| {
+            ledger.start_anew();
+            ledger.entries.refusals.clear();
+            ledger.entries.set_newest(contents.refresh_token());
+            ledger.entries.binding = Some(binding);
+            ledger.entries.arriving = None;
+        })
+        .await?;
+        Ok(Held { contents: contents.clone(), file })
+    }
+
+    /// Writes a slot that no grant of ours is in: what a system's own client is to know.
+    pub async fn write(&self, contents: &Contents) -> Result<()> {
+        let lock = FileLock::take(&self.places, self.host).await?;
+        let swap = Swap::new(self.home, &self.places, self.host, &lock, &self.host.random.token());
+        swap.land(&Replaceable::Anything, contents).await.map(drop)
     }
 
     /// Removes the grant from the home: a logout. Never waits for a refresh under way; that one
     /// finds the home gone and drops its answer. Returns whether there was a grant.
     pub async fn clear(&self) -> Result<bool> {
-        let removed = {
-            let lock = FileLock::take(&self.places, self.host).await?;
-            swap::clear(self.home, &self.places, self.host, &lock, &self.host.random.token())?
-        };
+        let lock = FileLock::take(&self.places, self.host).await?;
+        let swap = Swap::new(self.home, &self.places, self.host, &lock, &self.host.random.token());
+        let has_cleared = swap.clear().await?;
         if let Some(_lease) = self.try_lease()? {
-            let failed = |error| unusable("cannot remove", &self.places.ledger, error);
-            swap::remove(&self.places.ledger, self.host).map_err(failed)?;
-            self.host.fs.sync_directory(&self.places.directory).map_err(failed)?;
-        }
-        Ok(removed)
-    }
-
-    fn read_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let path = &self.places.home;
-        let bytes = swap::read(path, self.host).map_err(|error| unusable("cannot read", path, error))?;
-        if bytes.is_some()
-            && let Ok(stat) = self.host.fs.stat(path)
-            && stat.mode & 0o077 != 0
-        {
-            let text = format!("`{}` can be read by others (mode {:04o})", path.display(), stat.mode);
-            let remedy = format!("chmod 600 {}", path.display());
-            match self.home.privacy {
-                Privacy::Required => {
-                    return Err(Error::store(text)
-                        .caused_by("the system's own client refuses such a file, too")
-                        .hint(remedy));
-                }
-                Privacy::Expected => {
-                    self.host.interaction.tell(&Notice::Warning(&format!("{text}; run `{remedy}`")));
-                }
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// Reads the home twice where the first look finds it absent or torn.
-    async fn read_settled(&self) -> Result<Reading> {
-        let reading = self.read()?;
-        if matches!(reading.slot, Ok(Some(_))) {
-            return Ok(reading);
-        }
-        self.host.clock.sleep(SETTLE).await;
-        self.read()
-    }
-
-    /// Lands an answer that an earlier attempt left, or drops it where the home has moved on.
-    async fn finish_answer(
-        &self,
-        lease: &Lease,
-        held: Held,
-        found: Fingerprint,
-        mut ledger: Ledger,
-    ) -> Result<Option<Held>> {
-        let answer = ledger.entries.answer().and_then(|body| token::parse_body(&body).ok());
-        let Some(answer) = answer else {
-            self.reset(&mut ledger)?;
-            return Ok(Some(held));
-        };
-        let base = ledger.entries.base();
-        let successor = answer.refresh_token.as_ref().map(RefreshToken::fingerprint);
-        if successor == Some(found) && base != Some(found) {
-            // Landed, but not yet marked.
-            self.mark_landed(&mut ledger, answer.refresh_token.as_ref())?;
-            return Ok(Some(held));
-        }
-        if base != Some(found) && !ledger.entries.is_spent(found) {
-            self.reset(&mut ledger)?;
-            return Ok(Some(held));
-        }
-        self.host.interaction.tell(&Notice::Story("landing the answer of an attempt that was cut short"));
-        let landed = self.land(lease, &mut ledger, &held.contents.after(&answer), vec![found]).await?;
-        if landed.is_some() {
-            self.mark_landed(&mut ledger, answer.refresh_token.as_ref())?;
+            self.sweep();
+            remove(&self.places.ledger, self.host)
+                .map_err(|error| unusable("cannot remove", &self.places.ledger, error))?;
+            self.sync_directory()?;
         } else {
-            self.reset(&mut ledger)?;
+            self.update(|ledger| {
+                ledger.state = State::Idle;
+                ledger.entries = Entries::default();
+            })
+            .await?;
         }
-        Ok(landed)
+        Ok(has_cleared)
     }
 
-    /// Writes the newest token back over an old copy.
-    async fn restore_newest(
-        &self,
-        lease: &Lease,
-        contents: &Contents,
-        found: Fingerprint,
-        newest: &RefreshToken,
-        mut ledger: Ledger,
-    ) -> Result<Option<Held>> {
-        self.host.interaction.tell(&Notice::Warning(&format!(
-            "`{}` held a refresh token that was replaced before, written back by another program or \
-             from a backup; the newest one is put back",
-            self.places.home.display()
-        )));
-        let restored = Contents {
-            grant: Some(Grant::RefreshToken(newest.clone())),
-            access_token: None,
-            ..contents.clone()
-        };
-        self.land(lease, &mut ledger, &restored, vec![found]).await
-    }
-
-    async fn land(
-        &self,
-        lease: &Lease,
-        ledger: &mut Ledger,
-        contents: &Contents,
-        replaceable: Vec<Fingerprint>,
-    ) -> Result<Option<Held>> {
-        self.check_lease(lease)?;
-        let temporary = match &ledger.entries.temporary {
-            Some(name) => name.clone(),
-            None => self.host.random.token(),
+    /// Puts back what an attempt displaced that was cut short between the exchange of names and
+    /// the look at what came out: the login, or the logout, of another program.
+    async fn return_displaced(&self) -> Result<()> {
+        let entries = self.ledger()?.entries;
+        let Some(Temporary { name, inode }) = &entries.temporary else { return Ok(()) };
+        let path = self.places.temporary(name);
+        let failed = |error| unusable("cannot read", &path, error);
+        match self.host.fs.stat_link(&path) {
+            Ok(stat) if stat.identity.1 != *inode => {}
+            // Never exchanged, or put back already.
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        }
+        let known = entries.known();
+        let is_known =
+            |contents: &Contents| contents.fingerprint().is_some_and(|found| known.contains(&found));
+        let displaced = match look(self.home, &path, self.host).map_err(failed)?.slot {
+            Ok(Some(contents)) if is_known(&contents) => return Ok(()),
+            Ok(displaced) => displaced,
+            // Torn: nobody can use it.
+            Err(_) => return Ok(()),
         };
         let lock = FileLock::take(&self.places, self.host).await?;
-        let replaceable = Replaceable::Only(replaceable);
-        let landing =
-            swap::land(self.home, &self.places, self.host, &lock, &temporary, &replaceable, contents).await?;
+        let home = look(self.home, &self.places.home, self.host).map_err(failed)?;
+        if !matches!(&home.slot, Ok(Some(contents)) if is_known(contents)) {
+            // Whoever wrote that came later still.
+            return Ok(());
+        }
+        self.tell("putting back what another program wrote while an attempt was cut short");
+        let swap = Swap::new(self.home, &self.places, self.host, &lock, &self.host.random.token());
+        match displaced {
+            Some(contents) => swap.land(&Replaceable::Only(known), &contents).await.map(drop),
+            None => swap.clear().await.map(drop),
+        }
+    }
+
+    /// Lands in the home what the ledger knows to be right; `None`, since it has to be read again.
+    async fn recover(&self, lease: &Lease, contents: Contents, ledger: &Ledger) -> Result<Option<Held>> {
+        let named = ledger.entries.temporary.as_ref();
+        let is_there = named.is_some_and(|temporary| {
+            let path = self.places.temporary(&temporary.name);
+            self.host.fs.stat_link(&path).is_ok_and(|stat| stat.identity.1 == temporary.inode)
+        });
+        let temporary = match named {
+            Some(temporary) if is_there => temporary.clone(),
+            _ => {
+                let temporary = self.make_temporary().map_err(|error| {
+                    unusable("cannot make a temporary file beside", &self.places.home, error)
+                })?;
+                self.remove_temporary(named)?;
+                let new = temporary.clone();
+                self.update(|ledger| {
+                    ledger.entries.temporary = Some(new);
+                    ledger.entries.outcome = None;
+                })
+                .await?;
+                temporary
+            }
+        };
+        let base = ledger.entries.base();
+        if let Landed::Ours(_) = self.land(lease, &temporary.name, base, &contents).await?
+            && ledger.is_answered()
+        {
+            self.mark_landed(base, ledger.entries.answer(), None).await?;
+        }
+        Ok(None)
+    }
+
+    /// Lands `contents` over `base`, or over any token that is known to be spent.
+    pub(super) async fn land(
+        &self,
+        lease: &Lease,
+        temporary: &str,
+        base: Option<Fingerprint>,
+        contents: &Contents,
+    ) -> Result<Landed> {
+        if !lease.is_own(self.host.process.owner().pid) {
+            return Err(inherited());
+        }
+        let lock = FileLock::take(&self.places, self.host).await?;
+        let replaceable = Replaceable::Only(self.ledger()?.entries.spent().chain(base).collect());
+        let swap = Swap::new(self.home, &self.places, self.host, &lock, temporary);
+        let landing = swap.land(&replaceable, contents).await?;
+        self.sweep();
         Ok(match landing {
-            Landing::Landed(file) => Some(Held { contents: contents.clone(), file }),
-            Landing::Adopted(contents, file) => Some(Held { contents, file }),
-            Landing::Gone => None,
+            Landing::Landed(file) => Landed::Ours(Held { contents: contents.clone(), file }),
+            Landing::Moved | Landing::Gone => Landed::Moved,
         })
     }
 
-    fn mark_landed(&self, ledger: &mut Ledger, successor: Option<&RefreshToken>) -> Result<()> {
-        let file = LedgerFile::create(&self.places.ledger, self.host.fs.as_ref())?;
-        let entries = &mut ledger.entries;
-        if let Some(successor) = successor {
-            if let Some(base) = entries.base()
-                && base != successor.fingerprint()
-            {
-                entries.add_spent(base);
-            }
-            entries.set_newest(Some(successor));
+    /// Marks the answer to `base` as landed, unless the ledger is another login's by now.
+    /// `failure` tells why it cannot be served.
+    pub(super) async fn mark_landed(
+        &self,
+        base: Option<Fingerprint>,
+        answer: Option<Zeroizing<Vec<u8>>>,
+        failure: Option<Outcome>,
+    ) -> Result<()> {
+        let landed = Outcome {
+            kind: OutcomeKind::Landed,
+            message: String::new(),
+            at: self.host.clock.now(),
+            retry_at: 0,
+            failures: 0,
+        };
+        let mut file = self.open_ledger().await?;
+        if file.ledger.entries.base() == base {
+            let entries = &mut file.ledger.entries;
+            entries.set_answer(answer.as_deref().map(Vec::as_slice));
+            entries.exchange_base();
+            self.remove_temporary(entries.temporary.as_ref())?;
+            file.ledger.start_anew();
+            file.ledger.state = State::Landed;
+            file.ledger.entries.refusals.clear();
+            file.ledger.entries.outcome = Some(failure.unwrap_or(landed));
+            self.save(&mut file)?;
         }
-        entries.set_answer(None);
-        entries.set_base(None);
-        entries.temporary = None;
+        Ok(())
+    }
+
+    /// Makes the ledger that of the grant that somebody else put into the home.
+    async fn start_over(&self, contents: &Contents) -> Result<()> {
+        let mut file = self.open_ledger().await?;
+        let entries = &mut file.ledger.entries;
+        self.remove_temporary(entries.temporary.as_ref())?;
+        entries.exchange_base();
+        entries.set_newest(contents.refresh_token());
         entries.refusals.clear();
-        entries.outcome =
-            Some(Outcome { kind: OutcomeKind::Landed, message: String::new(), at: self.host.clock.now() });
-        ledger.state = State::Landed;
-        file.save(ledger).map_err(|error| unusable("cannot write", &self.places.ledger, error))?;
-        file.give_room_back(ledger);
-        Ok(())
-    }
-
-    /// Forgets an attempt and its answer; spent tokens and the binding stay.
-    fn reset(&self, ledger: &mut Ledger) -> Result<()> {
-        let file = LedgerFile::create(&self.places.ledger, self.host.fs.as_ref())?;
-        if let Some(name) = &ledger.entries.temporary {
-            let temporary = self.places.temporary(name);
-            swap::remove(&temporary, self.host)
-                .map_err(|error| unusable("cannot remove", &temporary, error))?;
+        let found = contents.fingerprint().map(|found| found.to_string());
+        if let Some(arriving) = entries.arriving.take()
+            && Some(&arriving.grant) == found.as_ref()
+        {
+            entries.binding = Some(arriving.binding);
+        } else if found.is_some()
+            && let Some(binding) = &mut entries.binding
+        {
+            // Somebody else signed in or refreshed: where it goes to is the same, whose it is need
+            // not be.
+            binding.account = None;
+            binding.subject = None;
         }
-        self.start_anew(ledger);
-        file.save(ledger).map_err(|error| unusable("cannot write", &self.places.ledger, error))?;
-        file.give_room_back(ledger);
+        file.ledger.start_anew();
+        self.save(&mut file)
+    }
+
+    /// Forgets what the ledger holds of a grant that was logged out; which tokens are spent, and
+    /// what they were bound to, stays.
+    async fn forget(&self, ledger: &Ledger) -> Result<()> {
+        if ledger.entries.is_about_a_grant() || ledger.state != State::Idle {
+            self.start_over(&Contents::default()).await?;
+        }
         Ok(())
     }
 
-    fn start_anew(&self, ledger: &mut Ledger) {
-        ledger.state = State::Idle;
-        ledger.entries.set_answer(None);
-        ledger.entries.set_base(None);
-        ledger.entries.set_newest(None);
-        ledger.entries.temporary = None;
-        ledger.entries.outcome = None;
-        ledger.entries.refusals.clear();
+    /// Changes the ledger, durably.
+    pub(super) async fn update(&self, change: impl FnOnce(&mut Ledger)) -> Result<()> {
+        let mut file = self.open_ledger().await?;
+        change(&mut file.ledger);
+        file.save().map_err(|error| unusable("cannot write", &self.places.ledger, error))
     }
 
-    fn make_temporary(&self) -> io::Result<String> {
+    pub(super) async fn open_ledger(&self) -> Result<LedgerFile> {
+        LedgerFile::open(&self.places.ledger, self.host).await
+    }
+
+    /// Writes the state with which an attempt ends; it needs no room any more.
+    pub(super) fn save(&self, file: &mut LedgerFile) -> Result<()> {
+        file.save().map_err(|error| unusable("cannot write", &self.places.ledger, error))?;
+        file.give_room_back();
+        Ok(())
+    }
+
+    /// Makes the temporary file: an empty one that takes as much room as the home will.
+    pub(super) fn make_temporary(&self) -> io::Result<Temporary> {
         let name = self.host.random.token();
         let path = self.places.temporary(&name);
         self.host.fs.create_new(&path, b"")?;
@@ -379,147 +475,72 @@ impl<'a> Keep<'a> {
         let file = self.host.fs.open(&path, false)?;
         file.allocate(0, len + GROWTH)?;
         file.sync()?;
-        Ok(name)
+        Ok(Temporary { name, inode: file.stat()?.identity.1 })
     }
 
-    /// Checks that the home can be replaced and that nobody else can replace it.
-    fn check_replaceable(&self) -> Result<()> {
-        let home = &self.places.home;
-        let failed = |error| unusable("cannot look at", home, error);
-        let unspent = |reason: String, hint: String| {
-            Err(Error::store(format!("the refresh token is not used, since `{}` {reason}", home.display()))
-                .hint(hint))
-        };
-        if self.host.fs.is_mount_point(home).map_err(failed)? {
-            return unspent(
-                "is a mount point and cannot be replaced in one step".into(),
-                "mount the directory that holds it instead of the file".into(),
-            );
+    pub(super) fn remove_temporary(&self, temporary: Option<&Temporary>) -> Result<()> {
+        let Some(temporary) = temporary else { return Ok(()) };
+        let path = self.places.temporary(&temporary.name);
+        remove(&path, self.host).map_err(|error| unusable("cannot remove", &path, error))
+    }
+
+    /// Removes temporary files that a crash left and no ledger names. Whoever calls this holds
+    /// lease and file lock, without which nobody makes one.
+    fn sweep(&self) {
+        let left = self.places.temporaries(self.host.fs.as_ref()).unwrap_or_default();
+        for path in left {
+            // What cannot be removed now is there at the next landing.
+            let _ = self.host.fs.remove(&path);
         }
-        if self.host.fs.stat(home).map_err(failed)?.owner != self.host.process.user_id() {
-            return unspent(
-                "belongs to somebody else".into(),
-                format!("look at `ls -l {}`; sign in as yourself", home.display()),
-            );
+    }
+
+    pub(super) fn sync_directory(&self) -> Result<()> {
+        let directory = &self.places.directory;
+        self.host.fs.sync_directory(directory).map_err(|error| unusable("cannot write", directory, error))
+    }
+
+    /// Looks whether others can read the home, and says so once.
+    fn check_privacy(&self) -> Result<()> {
+        let path = &self.places.home;
+        let Ok(stat) = self.host.fs.stat(path) else { return Ok(()) };
+        let is_open = stat.mode & 0o077 != 0;
+        if !is_open {
+            return Ok(());
         }
-        for directory in self.places.directory.ancestors() {
-            let mode = self.host.fs.stat(directory).map_err(failed)?.mode;
-            if mode & 0o002 != 0 && mode & 0o1000 == 0 {
-                return unspent(
-                    format!("lies in `{}`, where anybody may replace files", directory.display()),
-                    format!("chmod o-w {}", directory.display()),
-                );
-            }
+        let text = format!("`{}` can be read by others (mode {:04o})", path.display(), stat.mode);
+        let remedy = format!("chmod 600 {}", path.display());
+        if self.home.privacy == Privacy::Required {
+            return Err(Error::store(text)
+                .caused_by("the system's own client refuses such a file, too")
+                .hint(remedy));
+        }
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            self.host.interaction.tell(&Notice::Warning(&format!("{text}; run `{remedy}`")));
         }
         Ok(())
     }
 
-    fn check_lease(&self, lease: &Lease) -> Result<()> {
-        if lease.is_own(self.host.process.owner().pid) {
-            Ok(())
-        } else {
-            Err(Error::internal("a lease was used by another process than took it"))
+    pub(super) fn check_lease(&self, lease: &Lease) -> Result<()> {
+        if !lease.is_own(self.host.process.owner().pid) {
+            return Err(inherited());
         }
+        let path = &self.places.lease;
+        let excludes_others = lease
+            .excludes_others(&self.places, self.host.fs.as_ref())
+            .map_err(|error| unusable("cannot use", path, error))?;
+        if excludes_others {
+            return Ok(());
+        }
+        Err(Error::store(format!("`{}` was removed while it was in use", path.display())).hint(
+            "try again; leave that file where it is: it keeps two programs from using one login at once",
+        ))
     }
 
-    fn not_spent(&self, error: io::Error) -> Error {
-        unusable(
-            "the refresh token is not used, since its successor could not be kept beside",
-            &self.places.home,
-            error,
-        )
+    fn tell(&self, story: &str) {
+        self.host.interaction.tell(&Notice::Story(story));
     }
 }
 
-/// One use of a grant: the intent is durable, and dropping this leaves it so.
-pub struct Attempt<'k> {
-    keep: &'k Keep<'k>,
-    lease: Lease,
-    file: LedgerFile,
-    ledger: Ledger,
-    base: Contents,
-}
-
-impl Attempt<'_> {
-    /// Returns whether the home still holds what this attempt is about to send.
-    pub fn is_current(&self) -> Result<bool> {
-        self.keep.check_lease(&self.lease)?;
-        let contents = self.keep.contents()?;
-        Ok(contents.and_then(|contents| contents.fingerprint()) == self.base.fingerprint())
-    }
-
-    /// Makes the provider's answer durable, before anybody looks at it.
-    pub fn answer(&mut self, body: &[u8]) -> Result<()> {
-        self.ledger.state = State::Answered;
-        self.ledger.entries.set_answer(Some(body));
-        self.file
-            .save(&mut self.ledger)
-            .map_err(|error| unusable("cannot keep the answer in", &self.keep.places.ledger, error))
-    }
-
-    /// Lands the answer in the home; `None` when somebody logged out meanwhile. What is
-    /// returned is what the home holds now, which may be somebody else's.
-    pub async fn land(&mut self) -> Result<Option<Held>> {
-        let answer = self.ledger.entries.answer().and_then(|body| token::parse_body(&body).ok());
-        let Some(answer) = answer else {
-            return Err(Error::internal("an answer that was kept cannot be read"));
-        };
-        let replaceable = self.base.fingerprint().into_iter().collect();
-        let contents = self.base.after(&answer);
-        self.keep.land(&self.lease, &mut self.ledger, &contents, replaceable).await
-    }
-
-    /// Marks the answer as landed, once everything that depends on it is written.
-    pub fn finish(mut self) -> Result<()> {
-        let answer = self.ledger.entries.answer().and_then(|body| token::parse_body(&body).ok());
-        let successor = answer.and_then(|answer| answer.refresh_token);
-        self.keep.mark_landed(&mut self.ledger, successor.as_ref())
-    }
-
-    /// Drops the answer of a grant that was logged out meanwhile.
-    pub fn abandon(mut self) -> Result<()> {
-        self.keep.reset(&mut self.ledger)
-    }
-
-    /// Ends the attempt with the provider's no.
-    pub fn refuse(self, refusal: Remembered, message: &str) -> Result<()> {
-        self.end(State::Idle, OutcomeKind::Refused, message, Some(refusal))
-    }
-
-    /// Ends the attempt with nothing; whoever comes later may try again with the same token.
-    /// Where something was sent the intent stays: the token may be spent.
-    pub fn fail(self, message: &str, sent: bool) -> Result<()> {
-        let state = if sent { State::Intent } else { State::Idle };
-        self.end(state, OutcomeKind::Failed, message, None)
-    }
-
-    /// Returns the refusal remembered under `key`.
-    pub fn refusal(&self, key: &str) -> Option<&Remembered> {
-        self.ledger.entries.refusal(key)
-    }
-
-    fn end(
-        mut self,
-        state: State,
-        kind: OutcomeKind,
-        message: &str,
-        refusal: Option<Remembered>,
-    ) -> Result<()> {
-        if let Some(name) = self.ledger.entries.temporary.take() {
-            let temporary = self.keep.places.temporary(&name);
-            swap::remove(&temporary, self.keep.host)
-                .map_err(|error| unusable("cannot remove", &temporary, error))?;
-        }
-        self.ledger.state = state;
-        if let Some(refusal) = refusal {
-            self.ledger.entries.remember(refusal);
-        }
-        self.ledger.entries.outcome =
-            Some(Outcome { kind, message: message.to_owned(), at: self.keep.host.clock.now() });
-        self.file
-            .save(&mut self.ledger)
-            .map_err(|error| unusable("cannot write", &self.keep.places.ledger, error))?;
-        self.file.give_room_back(&self.ledger);
-        Ok(())
-    }
+fn inherited() -> Error {
+    Error::internal("a lease was used by another process than took it")
 }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use earthkey_record::ledger::HEADER_SIZE;
 use earthkey_record::ledger::Header;
@@ -16,12 +17,15 @@ use serde::Deserialize;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::lease::try_lock;
 use super::places::unusable;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::FileSystem;
+use crate::host::Host;
 use crate::host::fs::File;
 use crate::host::process::Owner;
+use crate::oauth::token;
 use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
 
@@ -32,7 +36,11 @@ const MAX_SPENT: usize = 32;
 const MAX_REFUSALS: usize = 8;
 
 /// Bytes set aside in each place before an intent: an answer of 64 KiB as base64, and the rest.
-const ROOM: u64 = 128 * 1024;
+const ROOM: u64 = SLOT_SIZE as u64;
+
+/// How long another writer is waited for. It needs less than a millisecond; one that takes longer
+/// has been stopped, and an answer must not wait for it to go on.
+const WRITER_WAIT: Duration = Duration::from_secs(2);
 
 /// What is under way with one grant.
 #[derive(Clone)]
@@ -59,8 +67,8 @@ pub struct Entries {
     pub outcome: Option<Outcome>,
     /// The provider's 2xx body as it came, base64, until it has landed.
     answer: Option<Zeroizing<String>>,
-    /// The name of the temporary file in use.
-    pub temporary: Option<String>,
+    /// The temporary file in use.
+    pub temporary: Option<Temporary>,
     /// The newest refresh token, kept after landing: an old copy may be written over it.
     newest: Option<Zeroizing<String>>,
     /// Fingerprints of tokens that were exchanged for a successor.
@@ -69,9 +77,31 @@ pub struct Entries {
     pub refusals: Vec<Remembered>,
     /// What the grant was issued for, recorded at login.
     pub binding: Option<Binding>,
+    /// A login on its way into the home.
+    pub arriving: Option<Arriving>,
 }
 
-/// How an attempt ended, for those who waited for it.
+/// A temporary file. After an exchange of names it is another file under the same name, and holds
+/// what was displaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Temporary {
+    /// The part of its name that is its own.
+    pub name: String,
+    /// The inode that it had when it was made.
+    pub inode: u64,
+}
+
+/// A login on its way into the home: bound as this says as soon as it is there, even if whoever
+/// put it there got no further.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arriving {
+    /// The grant's fingerprint.
+    pub grant: String,
+    /// What it was issued for.
+    pub binding: Binding,
+}
+
+/// How an attempt ended, for those who waited for it and those who come after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// How it ended.
@@ -80,6 +110,12 @@ pub struct Outcome {
     pub message: String,
     /// When, in Unix seconds.
     pub at: u64,
+    /// When the next attempt may be made, in Unix seconds.
+    #[serde(default)]
+    pub retry_at: u64,
+    /// Failures in a row, this one included.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// How an attempt ended.
@@ -142,12 +178,32 @@ impl Ledger {
     pub fn is_answered(&self) -> bool {
         self.state == State::Answered && self.entries.answer.is_some()
     }
+
+    /// Returns how the last attempt with `grant` failed, if it did.
+    pub fn failure_of(&self, grant: Option<Fingerprint>) -> Option<&Outcome> {
+        let outcome = self.entries.outcome.as_ref()?;
+        (outcome.kind == OutcomeKind::Failed && self.entries.is_base(grant)).then_some(outcome)
+    }
+
+    /// Ends the attempt under way without an outcome.
+    pub fn start_anew(&mut self) {
+        self.state = State::Idle;
+        self.entries.set_answer(None);
+        self.entries.set_base(None);
+        self.entries.temporary = None;
+        self.entries.outcome = None;
+    }
 }
 
 impl Entries {
     /// Returns the fingerprint of the token that the attempt sends.
     pub fn base(&self) -> Option<Fingerprint> {
         self.base.as_deref().and_then(Fingerprint::from_hex)
+    }
+
+    /// Returns whether the attempt sends `grant`.
+    pub fn is_base(&self, grant: Option<Fingerprint>) -> bool {
+        grant.is_some() && self.base() == grant
     }
 
     /// Sets the fingerprint of the token that the attempt sends.
@@ -168,14 +224,28 @@ impl Entries {
         self.answer = body.map(|body| Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(body)));
     }
 
+    /// Returns the refresh token in the provider's answer.
+    pub fn successor(&self) -> Option<RefreshToken> {
+        token::refresh_token_in(&self.answer()?)
+    }
+
     /// Returns the newest refresh token.
     pub fn newest(&self) -> Option<RefreshToken> {
         self.newest.as_ref().map(|token| RefreshToken::new(token.as_str()))
     }
 
-    /// Sets the newest refresh token.
+    /// Sets the newest refresh token, which is not spent whatever was known of it before.
     pub fn set_newest(&mut self, newest: Option<&RefreshToken>) {
+        if let Some(token) = newest {
+            let fingerprint = token.fingerprint().to_string();
+            self.spent.retain(|spent| *spent != fingerprint);
+        }
         self.newest = newest.map(|token| Zeroizing::new(token.expose().to_owned()));
+    }
+
+    /// Returns the tokens that are known to be spent.
+    pub fn spent(&self) -> impl Iterator<Item = Fingerprint> {
+        self.spent.iter().filter_map(|token| Fingerprint::from_hex(token))
     }
 
     /// Returns whether a token is known to be spent.
@@ -192,6 +262,30 @@ impl Entries {
         }
     }
 
+    /// Returns every token that is known: one of these in the home was put there by us, or by
+    /// somebody who copied what we put there.
+    pub fn known(&self) -> Vec<Fingerprint> {
+        let own = [self.successor(), self.newest()];
+        let own = own.into_iter().flatten().map(|token| token.fingerprint());
+        own.chain(self.base()).chain(self.spent()).collect()
+    }
+
+    /// Returns whether anything here is about one grant and not about another.
+    pub fn is_about_a_grant(&self) -> bool {
+        self.base.is_some() || self.newest.is_some() || self.arriving.is_some()
+    }
+
+    /// Makes the answer's refresh token the newest, and what it was obtained with a spent one.
+    pub fn exchange_base(&mut self) {
+        let Some(successor) = self.successor() else { return };
+        if let Some(base) = self.base()
+            && base != successor.fingerprint()
+        {
+            self.add_spent(base);
+        }
+        self.set_newest(Some(&successor));
+    }
+
     /// Returns the refusal remembered under `key`.
     pub fn refusal(&self, key: &str) -> Option<&Remembered> {
         self.refusals.iter().find(|refusal| refusal.key == key)
@@ -206,99 +300,136 @@ impl Entries {
     }
 }
 
-/// An open ledger file.
+/// An open ledger file. Its lock is held for one read and write of it, never across the network
+/// and never while anything else is waited for.
 pub(crate) struct LedgerFile {
     file: Box<dyn File>,
+    /// Bytes of the place in which the present state stands.
+    used: u64,
+    pub(crate) ledger: Ledger,
 }
 
 impl LedgerFile {
-    /// Opens the ledger, making it where it is missing.
-    pub(crate) fn create(path: &Path, fs: &dyn FileSystem) -> Result<Self> {
-        let file = fs.open(path, true).map_err(|error| unusable("cannot open", path, error))?;
-        Ok(Self { file })
-    }
-
     /// Reads a ledger; an absent one is empty.
     pub(crate) fn read(path: &Path, fs: &dyn FileSystem) -> Result<Ledger> {
         match fs.open(path, false) {
-            Ok(file) => Self { file }.load(path),
+            Ok(file) => Self::load(file, path).map(|file| file.ledger),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ledger::empty()),
             Err(error) => Err(unusable("cannot open", path, error)),
         }
     }
 
-    /// Reads the newest state whose bytes are whole.
-    pub(crate) fn load(&self, path: &Path) -> Result<Ledger> {
-        let failed = |error| unusable("cannot read", path, error);
-        let mut headers = [[0; HEADER_SIZE]; 2];
-        for (place, header) in headers.iter_mut().enumerate() {
-            self.file.read_at((place * SLOT_SIZE) as u64, header).map_err(failed)?;
-        }
-        let unknown = || {
-            Error::store(format!("`{}` was written by a newer earthkey", path.display()))
-                .hint("update earthkey; the ledger is left as it is")
-        };
-        let mut found: Vec<Header> = Vec::new();
-        for header in &headers {
-            match Header::decode(header) {
-                Ok(header) => found.extend(header),
-                // What a torn write leaves; the other place holds the state before it.
-                Err(HeaderError::Damaged) => {}
-                Err(_) => return Err(unknown()),
+    /// Opens the ledger to change it, making it where it is missing.
+    pub(crate) async fn open(path: &Path, host: &Host) -> Result<Self> {
+        let failed = |error| unusable("cannot open", path, error);
+        let start = host.clock.since_boot();
+        loop {
+            if let Some(file) = try_lock(path, host.fs.as_ref()).map_err(failed)? {
+                return Self::load(file, path);
             }
-        }
-        found.sort_by_key(|header| std::cmp::Reverse(header.sequence()));
-        for header in &found {
-            let mut payload = Zeroizing::new(vec![0; header.payload_len()]);
-            let read = self.file.read_at(header.offset() + HEADER_SIZE as u64, &mut payload);
-            if !header.holds(&payload[..read.map_err(failed)?]) {
-                continue;
+            if host.clock.since_boot().saturating_sub(start) > WRITER_WAIT {
+                return Self::load(host.fs.open(path, true).map_err(failed)?, path);
             }
-            let entries = serde_json::from_slice(&payload).map_err(|error| {
-                Error::store(format!("`{}` cannot be read", path.display())).caused_by(error)
-            })?;
-            return Ok(Ledger { state: header.state(), sequence: header.sequence(), entries });
+            host.clock.sleep(Duration::from_millis(5)).await;
         }
-        Ok(Ledger::empty())
     }
 
-    /// Sets room aside for an answer, so that it cannot be lost for lack of it.
+    pub(crate) fn load(file: Box<dyn File>, path: &Path) -> Result<Self> {
+        let failed = |error| unusable("cannot read", path, error);
+        // Who reads without the lock may read one place while both are written anew.
+        for _ in 0..8 {
+            match newest(file.as_ref(), path, &failed)? {
+                Newest::Whole(ledger, used) => return Ok(Self { file, used, ledger: *ledger }),
+                Newest::Torn => {}
+                Newest::Absent => break,
+            }
+        }
+        Ok(Self { file, used: 0, ledger: Ledger::empty() })
+    }
+
+    /// Sets room aside for an answer, so that it cannot be lost for lack of it. What the present
+    /// state stands in is left alone: some systems make room by writing.
     pub(crate) fn make_room(&self) -> io::Result<()> {
-        self.file.allocate(0, ROOM)?;
-        self.file.allocate(SLOT_SIZE as u64, ROOM)
+        let (place, other) = places(self.ledger.sequence);
+        self.file.allocate(place + self.used, ROOM - self.used)?;
+        self.file.allocate(other, ROOM)
     }
 
     /// Gives room back that the present state does not use, and wipes the state before it.
-    pub(crate) fn give_room_back(&self, ledger: &Ledger) {
-        let used = (HEADER_SIZE + ledger.payload().map_or(0, |payload| payload.len())) as u64;
-        let (place, other) = places(ledger.sequence);
+    pub(crate) fn give_room_back(&self) {
+        let (place, other) = places(self.ledger.sequence);
         // Only room is at stake.
-        let _ = self.file.release(place + used, ROOM.saturating_sub(used));
+        let _ = self.file.release(place + self.used, ROOM - self.used);
         let _ = self.file.release(other, ROOM);
     }
 
-    /// Writes the next state, durably.
-    pub(crate) fn save(&self, ledger: &mut Ledger) -> io::Result<()> {
-        ledger.sequence += 1;
-        let payload = ledger.payload()?;
-        let header = Header::new(ledger.state, ledger.sequence, &payload)
+    /// Writes the next state, durably. One that could not be written is no state: the next goes
+    /// to the same place, so that the last whole one stays.
+    pub(crate) fn save(&mut self) -> io::Result<()> {
+        let payload = Zeroizing::new(serde_json::to_vec(&self.ledger.entries)?);
+        let sequence = self.ledger.sequence + 1;
+        let header = Header::new(self.ledger.state, sequence, &payload)
             .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "the ledger's entry is too large"))?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER_SIZE + payload.len()));
         bytes.extend_from_slice(&header.encode());
         bytes.extend_from_slice(&payload);
         self.file.write_at(header.offset(), &bytes)?;
-        self.file.sync()
+        self.file.sync()?;
+        self.ledger.sequence = sequence;
+        self.used = bytes.len() as u64;
+        Ok(())
     }
+}
+
+/// What one look at a ledger finds.
+enum Newest {
+    /// A state, and the bytes that it takes.
+    Whole(Box<Ledger>, u64),
+    /// What a first write leaves that power loss cut short, or writes between two reads of one look.
+    Torn,
+    Absent,
+}
+
+/// Reads the newest state whose bytes are whole.
+fn newest(file: &dyn File, path: &Path, failed: &dyn Fn(io::Error) -> Error) -> Result<Newest> {
+    let mut headers = [[0; HEADER_SIZE]; 2];
+    for (place, header) in headers.iter_mut().enumerate() {
+        file.read_at((place * SLOT_SIZE) as u64, header).map_err(failed)?;
+    }
+    let mut found: Vec<Header> = Vec::new();
+    let mut is_torn = false;
+    for (place, header) in headers.iter().enumerate() {
+        match Header::decode(header) {
+            Ok(header) => found.extend(header.filter(|header| header.slot() == place)),
+            // What a torn write leaves; the other place holds the state before it.
+            Err(HeaderError::Damaged) => is_torn = true,
+            Err(_) => {
+                let newer = Error::store(format!("`{}` was written by a newer earthkey", path.display()));
+                return Err(newer.hint("update earthkey; the ledger is left as it is"));
+            }
+        }
+    }
+    found.sort_by_key(|header| std::cmp::Reverse(header.sequence()));
+    for header in &found {
+        let mut payload = Zeroizing::new(vec![0; header.payload_len()]);
+        let read = file.read_at(header.offset() + HEADER_SIZE as u64, &mut payload);
+        if !header.holds(&payload[..read.map_err(failed)?]) {
+            is_torn = true;
+            continue;
+        }
+        let entries = serde_json::from_slice(&payload).map_err(|error| {
+            // Its own words may quote a value, and with it a token.
+            Error::store(format!("`{}` cannot be read", path.display()))
+                .caused_by(format!("its entry is wrong at column {}", error.column()))
+        })?;
+        let ledger = Ledger { state: header.state(), sequence: header.sequence(), entries };
+        return Ok(Newest::Whole(Box::new(ledger), (HEADER_SIZE + payload.len()) as u64));
+    }
+    Ok(if is_torn { Newest::Torn } else { Newest::Absent })
 }
 
 /// Returns the offset of the place of a sequence number, and the other one.
 fn places(sequence: u64) -> (u64, u64) {
     let (even, odd) = (0, SLOT_SIZE as u64);
     if sequence.is_multiple_of(2) { (even, odd) } else { (odd, even) }
-}
-
-impl Ledger {
-    fn payload(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        Ok(Zeroizing::new(serde_json::to_vec(&self.entries)?))
-    }
 }

@@ -70,9 +70,32 @@ impl Places {
 
     /// Returns the path of a temporary file in the home's directory.
     pub fn temporary(&self, name: &str) -> PathBuf {
-        self.directory.join(with(&self.stem, &format!(".{name}.earthkey-new")))
+        self.directory.join(with(&self.stem, &format!(".{name}{TEMPORARY}")))
+    }
+
+    /// Returns every temporary file of this grant that is there.
+    pub fn temporaries(&self, fs: &dyn FileSystem) -> io::Result<Vec<PathBuf>> {
+        let stem = with(&self.stem, ".");
+        let mut paths = fs.list(&self.directory)?;
+        paths.retain(|path| {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            let own = name.strip_prefix(stem.as_encoded_bytes());
+            let own = own.and_then(|name| name.strip_suffix(TEMPORARY.as_bytes()));
+            // With a dot in it, it is another slot's or another home's.
+            own.is_some_and(|name| !name.contains(&b'.'))
+        });
+        Ok(paths)
+    }
+
+    /// Returns where a damaged home is kept when a login replaces it.
+    pub fn damaged(&self) -> PathBuf {
+        let name = self.home.file_name().unwrap_or_default().to_owned();
+        self.directory.join(with(&name, ".damaged"))
     }
 }
+
+/// What the names of temporary files end with.
+const TEMPORARY: &str = ".earthkey-new";
 
 /// Makes an error of kind `Store` for `path`.
 pub(crate) fn unusable(what: &str, path: &Path, error: io::Error) -> Error {

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::oauth::token;
 use crate::oauth::token::TokenResponse;
 use crate::secret::AccessToken;
 use crate::secret::ClientSecret;
 use crate::secret::Fingerprint;
 use crate::secret::IdToken;
+use crate::secret::Password;
 use crate::secret::RefreshToken;
 
 /// The file where a grant lives, and its place in it.
@@ -79,6 +81,13 @@ pub enum Grant {
     RefreshToken(RefreshToken),
     /// The client's own secret (RFC 6749, section 4.4).
     ClientCredentials(ClientSecret),
+    /// A person's name and password, for HTTP Basic (RFC 7617).
+    Basic {
+        /// The name.
+        username: String,
+        /// The password.
+        password: Password,
+    },
 }
 
 impl Grant {
@@ -87,6 +96,9 @@ impl Grant {
         match self {
             Self::RefreshToken(token) => token.fingerprint(),
             Self::ClientCredentials(secret) => secret.fingerprint(),
+            Self::Basic { username, password } => {
+                Fingerprint::of(&format!("{username}\n{}", password.expose()))
+            }
         }
     }
 }
@@ -101,13 +113,36 @@ impl Contents {
         }
     }
 
+    /// Returns the refresh token, if the grant is one.
+    pub fn refresh_token(&self) -> Option<&RefreshToken> {
+        match &self.grant {
+            Some(Grant::RefreshToken(token)) => Some(token),
+            _ => None,
+        }
+    }
+
+    /// Returns what the slot holds after a 2xx body: where that is no usable answer, the refresh
+    /// token in it is kept all the same, since the one before may be spent.
+    pub(crate) fn after_body(&self, body: &[u8]) -> Self {
+        if let Ok(answer) = token::parse_body(body) {
+            return self.after(&answer);
+        }
+        match (&self.grant, token::refresh_token_in(body)) {
+            (Some(Grant::RefreshToken(_)) | None, Some(successor)) => {
+                Self { grant: Some(Grant::RefreshToken(successor)), ..self.clone() }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Returns what the slot holds after the provider's answer: an answer without a refresh
     /// token leaves the old one in force (RFC 6749, section 6).
     pub fn after(&self, answer: &TokenResponse) -> Self {
         let successor = answer.refresh_token.clone().map(Grant::RefreshToken);
         let grant = match &self.grant {
-            Some(Grant::ClientCredentials(secret)) => Some(Grant::ClientCredentials(secret.clone())),
-            old => successor.or_else(|| old.clone()),
+            Some(Grant::RefreshToken(_)) | None => successor.or_else(|| self.grant.clone()),
+            // What an exchange cannot replace.
+            own => own.clone(),
         };
         Self {
             grant,

@@ -1,10 +1,16 @@
 //! Landing: replacing one slot of a file that others write without asking.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::lease::try_lock;
+use super::look::Seen;
+use super::look::look;
+use super::look::look_settled;
+use super::look::read;
 use super::places::Places;
 use super::places::damaged;
 use super::places::unusable;
@@ -13,11 +19,9 @@ use super::slot::Home;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::Host;
+use crate::host::Notice;
 use crate::host::fs::File;
 use crate::secret::Fingerprint;
-
-/// Bytes of a home that are read at most.
-pub(crate) const MAX_HOME: u64 = 4 * 1024 * 1024;
 
 /// How often a file that others keep changing is merged again.
 const MAX_MERGES: usize = 16;
@@ -31,7 +35,7 @@ pub(crate) enum Landing {
     /// The slot holds what was to be landed, in a file of these bytes.
     Landed(Zeroizing<Vec<u8>>),
     /// Somebody else put something else there; that stands.
-    Adopted(Contents, Zeroizing<Vec<u8>>),
+    Moved,
     /// The home or its slot is gone: a logout, which is not undone.
     Gone,
 }
@@ -45,12 +49,10 @@ pub(crate) enum Replaceable {
 }
 
 impl Replaceable {
-    fn admits(&self, contents: Option<&Contents>) -> bool {
+    fn admits(&self, contents: &Contents) -> bool {
         match self {
             Self::Anything => true,
-            Self::Only(fingerprints) => contents
-                .and_then(Contents::fingerprint)
-                .is_some_and(|fingerprint| fingerprints.contains(&fingerprint)),
+            Self::Only(known) => contents.fingerprint().is_some_and(|found| known.contains(&found)),
         }
     }
 }
@@ -62,211 +64,250 @@ pub(crate) struct FileLock {
 
 impl FileLock {
     pub(crate) async fn take(places: &Places, host: &Host) -> Result<Self> {
-        let failed = |error| unusable("cannot lock", &places.lock, error);
-        let file = host.fs.open(&places.lock, true).map_err(failed)?;
         let start = host.clock.since_boot();
-        while !file.try_lock().map_err(failed)? {
+        loop {
+            let file = try_lock(&places.lock, host.fs.as_ref())
+                .map_err(|error| unusable("cannot lock", &places.lock, error))?;
+            if let Some(file) = file {
+                return Ok(Self { _file: file });
+            }
             if host.clock.since_boot().saturating_sub(start) > LOCK_WAIT {
                 return Err(Error::store(format!("`{}` stays locked", places.lock.display()))
                     .hint("another program holds it; try again when it has ended"));
             }
             host.clock.sleep(Duration::from_millis(10)).await;
         }
-        Ok(Self { _file: file })
     }
 }
 
-/// Puts `contents` into the slot if what is there may be replaced.
+/// Replaces a slot under the file lock.
 ///
-/// The file lock excludes our own kind only. Other tools rewrite the file whenever they like, so
-/// the new file is exchanged with the old in one step and what came out is looked at: were its
-/// bytes not the ones merged from, the work starts again or is taken back.
-pub(crate) async fn land(
-    home: &Home,
-    places: &Places,
-    host: &Host,
-    _lock: &FileLock,
-    temporary: &str,
-    replaceable: &Replaceable,
-    contents: &Contents,
-) -> Result<Landing> {
-    let temporary = places.temporary(temporary);
-    let failed = |error| unusable("cannot write", &places.home, error);
-    let damaged = |damage| damaged(&places.home, damage);
-    let mut base = match read(&places.home, host).map_err(failed)? {
-        Some(bytes) => Some(bytes),
-        None if matches!(replaceable, Replaceable::Anything) => None,
-        None => return Ok(Landing::Gone),
-    };
-    for _ in 0..MAX_MERGES {
-        let Some(old) = base else {
-            let new = Zeroizing::new(home.slot.write(None, contents).map_err(damaged)?);
-            write(&temporary, &new, host).map_err(failed)?;
-            match host.fs.link(&temporary, &places.home) {
-                Ok(()) => {
-                    remove(&temporary, host).map_err(failed)?;
-                    host.fs.sync_directory(&places.directory).map_err(failed)?;
-                    return Ok(Landing::Landed(new));
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    base = read(&places.home, host).map_err(failed)?;
-                    continue;
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        };
-        let found = home.slot.read(&old).map_err(damaged)?;
-        if !replaceable.admits(found.as_ref()) {
-            remove(&temporary, host).map_err(failed)?;
-            return Ok(found.map_or(Landing::Gone, |contents| Landing::Adopted(contents, old)));
-        }
-        let new = Zeroizing::new(home.slot.write(Some(&old), contents).map_err(damaged)?);
-        if *new == *old {
-            remove(&temporary, host).map_err(failed)?;
-            return Ok(Landing::Landed(new));
-        }
-        write(&temporary, &new, host).map_err(failed)?;
-        match exchange(&temporary, places, host, &old).map_err(failed)? {
-            Exchanged::Displaced(displaced) if *displaced == *old => {
-                host.fs.sync_directory(&places.directory).map_err(failed)?;
-                remove(&temporary, host).map_err(failed)?;
-                return Ok(Landing::Landed(new));
-            }
-            Exchanged::Displaced(displaced) => {
-                // Somebody wrote between our reading and the exchange. What they wrote is in
-                // the temporary file's place now; it goes back, and decides what happens next.
-                put_back(&temporary, places, host, &new).map_err(failed)?;
-                base = Some(displaced);
-            }
-            Exchanged::Changed(found) => base = found,
-            Exchanged::Gone => {
-                remove(&temporary, host).map_err(failed)?;
+/// The lock excludes our own kind only. Other tools rewrite the file whenever they like, so the
+/// new file is exchanged with the old in one step and what came out is looked at: were its bytes
+/// not the ones merged from, it goes back and the work starts again.
+pub(crate) struct Swap<'a> {
+    home: &'a Home,
+    places: &'a Places,
+    host: &'a Host,
+    temporary: PathBuf,
+}
+
+impl<'a> Swap<'a> {
+    pub(crate) fn new(
+        home: &'a Home,
+        places: &'a Places,
+        host: &'a Host,
+        _lock: &'a FileLock,
+        temporary: &str,
+    ) -> Self {
+        Self { home, places, host, temporary: places.temporary(temporary) }
+    }
+
+    /// Puts `contents` into the slot if what is there may be replaced.
+    pub(crate) async fn land(&self, replaceable: &Replaceable, contents: &Contents) -> Result<Landing> {
+        let landing = self.merge(replaceable, contents).await?;
+        self.done()?;
+        Ok(landing)
+    }
+
+    /// Removes the slot, or the whole file where nothing else is in it; returns whether there was
+    /// anything to remove.
+    pub(crate) async fn clear(&self) -> Result<bool> {
+        let has_cleared = self.take_out().await?;
+        self.done()?;
+        Ok(has_cleared)
+    }
+
+    async fn merge(&self, replaceable: &Replaceable, contents: &Contents) -> Result<Landing> {
+        let slot = &self.home.slot;
+        let damaged = |damage| damaged(&self.places.home, damage);
+        for _ in 0..MAX_MERGES {
+            let Seen { slot: found, file } = self.look(replaceable).await?;
+            let Some(old) = file else {
                 if !matches!(replaceable, Replaceable::Anything) {
                     return Ok(Landing::Gone);
                 }
-                base = None;
-            }
-        }
-    }
-    Err(Error::store(format!("`{}` keeps changing", places.home.display()))
-        .hint("another program writes it all the time; stop that program and try again"))
-}
-
-enum Exchanged {
-    /// These bytes came out.
-    Displaced(Zeroizing<Vec<u8>>),
-    /// Nothing was exchanged: these bytes are there now.
-    Changed(Option<Zeroizing<Vec<u8>>>),
-    /// Nothing was exchanged: the home is gone.
-    Gone,
-}
-
-fn exchange(
-    temporary: &std::path::Path,
-    places: &Places,
-    host: &Host,
-    expected: &[u8],
-) -> io::Result<Exchanged> {
-    match host.fs.exchange(temporary, &places.home) {
-        Ok(()) => match read(temporary, host)? {
-            Some(displaced) => Ok(Exchanged::Displaced(displaced)),
-            None => Err(io::Error::other("the temporary file was removed by somebody else")),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Exchanged::Gone),
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            // The best that can be had: compare just before the replacement.
-            let found = read(&places.home, host)?;
+                let new = Zeroizing::new(slot.write(None, contents).map_err(damaged)?);
+                if self.write(&new).and_then(|()| self.create()).map_err(self.failed())? {
+                    return Ok(Landing::Landed(new));
+                }
+                continue;
+            };
             match found {
-                Some(found) if *found == *expected => {
-                    host.fs.rename(temporary, &places.home)?;
-                    Ok(Exchanged::Displaced(found))
+                Err(_) if matches!(replaceable, Replaceable::Anything) => {
+                    self.set_aside().map_err(self.failed())?;
+                    continue;
                 }
-                found => Ok(Exchanged::Changed(found)),
+                Err(damage) => return Err(damaged(damage)),
+                Ok(Some(found)) if !replaceable.admits(&found) => {
+                    let is_ours = found.fingerprint() == contents.fingerprint();
+                    return Ok(if is_ours { Landing::Landed(old) } else { Landing::Moved });
+                }
+                Ok(None) if !matches!(replaceable, Replaceable::Anything) => return Ok(Landing::Gone),
+                Ok(_) => {}
+            }
+            let new = Zeroizing::new(slot.write(Some(&old), contents).map_err(damaged)?);
+            if new == old
+                || self.write(&new).and_then(|()| self.exchange(&old, &new)).map_err(self.failed())?
+            {
+                return Ok(Landing::Landed(new));
             }
         }
-        Err(error) => Err(error),
+        Err(self.keeps_changing())
     }
-}
 
-/// Puts what was displaced back. Each exchange must bring out what the one before put in; where
-/// it brings out something else, somebody wrote that just now, and it goes back in turn.
-fn put_back(temporary: &std::path::Path, places: &Places, host: &Host, ours: &[u8]) -> io::Result<()> {
-    let mut last_put = Zeroizing::new(ours.to_vec());
-    for _ in 0..MAX_MERGES {
-        let Some(next) = read(temporary, host)? else {
-            return Err(io::Error::other("the temporary file was removed by somebody else"));
-        };
-        match host.fs.exchange(temporary, &places.home) {
-            Ok(()) => {}
-            // A logout in between: what was displaced is older than that.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        if read(temporary, host)?.is_some_and(|bytes| *bytes == *last_put) {
-            return Ok(());
-        }
-        last_put = next;
-    }
-    Err(io::Error::other("another program writes it all the time"))
-}
-
-/// Removes the slot, or the whole file where nothing else is in it.
-pub(crate) fn clear(
-    home: &Home,
-    places: &Places,
-    host: &Host,
-    _lock: &FileLock,
-    temporary: &str,
-) -> Result<bool> {
-    let failed = |error| unusable("cannot change", &places.home, error);
-    let temporary = places.temporary(temporary);
-    for _ in 0..MAX_MERGES {
-        let Some(old) = read(&places.home, host).map_err(failed)? else { return Ok(false) };
-        let left = home.slot.clear(&old).map_err(|damage| damaged(&places.home, damage))?;
-        let left = left.map(Zeroizing::new);
-        match left {
-            None => remove(&places.home, host).map_err(failed)?,
-            Some(new) if *new == *old => return Ok(false),
-            Some(new) => {
-                write(&temporary, &new, host).map_err(failed)?;
-                match exchange(&temporary, places, host, &old).map_err(failed)? {
-                    Exchanged::Displaced(displaced) if *displaced == *old => {
-                        remove(&temporary, host).map_err(failed)?;
-                    }
-                    Exchanged::Displaced(_) => {
-                        put_back(&temporary, places, host, &new).map_err(failed)?;
-                        continue;
-                    }
-                    Exchanged::Changed(_) => continue,
-                    Exchanged::Gone => {
-                        remove(&temporary, host).map_err(failed)?;
-                        return Ok(false);
-                    }
-                }
+    async fn take_out(&self) -> Result<bool> {
+        for _ in 0..MAX_MERGES {
+            let Seen { slot: found, file } = self.look(&Replaceable::Anything).await?;
+            let Some(old) = file else { return Ok(false) };
+            found.map_err(|damage| damaged(&self.places.home, damage))?;
+            let left = self.home.slot.clear(&old).map_err(|damage| damaged(&self.places.home, damage))?;
+            let is_out = match left.map(Zeroizing::new) {
+                None => self.withdraw(&old),
+                Some(new) if new == old => return Ok(false),
+                Some(new) => self.write(&new).and_then(|()| self.exchange(&old, &new)),
+            };
+            if is_out.map_err(self.failed())? {
+                return Ok(true);
             }
         }
-        host.fs.sync_directory(&places.directory).map_err(failed)?;
-        return Ok(true);
+        Err(self.keeps_changing())
     }
-    Err(Error::store(format!("`{}` keeps changing", places.home.display()))
-        .hint("another program writes it all the time; stop that program and try again"))
-}
 
-/// Reads a home's bytes, `None` where there is no file.
-pub(crate) fn read(path: &std::path::Path, host: &Host) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    match host.fs.read(path, MAX_HOME) {
-        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    /// Looks at the home, again if it is torn, or if its absence would decide.
+    async fn look(&self, replaceable: &Replaceable) -> Result<Seen> {
+        let (home, path) = (self.home, &self.places.home);
+        let failed = |error| unusable("cannot read", path, error);
+        let seen = look(home, path, self.host).map_err(failed)?;
+        match (&seen.slot, replaceable) {
+            (Ok(Some(_)), _) | (Ok(None), Replaceable::Anything) => Ok(seen),
+            _ => look_settled(home, path, self.host).await.map_err(failed),
+        }
     }
-}
 
-/// Writes the temporary file, durably, over what an earlier round left in it.
-pub(crate) fn write(path: &std::path::Path, bytes: &[u8], host: &Host) -> io::Result<()> {
-    let file = host.fs.open(path, true)?;
-    file.set_len(0)?;
-    file.write_at(0, bytes)?;
-    file.sync()
+    /// Puts the temporary file in the place of the home if that is still `old`.
+    fn exchange(&self, old: &[u8], new: &[u8]) -> io::Result<bool> {
+        let home = &self.places.home;
+        match self.host.fs.exchange(&self.temporary, home) {
+            Ok(()) => {
+                if *self.displaced()? == *old {
+                    return Ok(true);
+                }
+                // Somebody wrote between our look and the exchange. What they wrote goes back, and
+                // decides what happens next.
+                self.put_back(new)?;
+                Ok(false)
+            }
+            // The home is gone; whether for good is seen at the next look.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                // The best that can be had: compare just before the replacement, look just after.
+                if read(home, self.host)?.as_deref().map(Vec::as_slice) != Some(old) {
+                    return Ok(false);
+                }
+                self.host.fs.rename(&self.temporary, home)?;
+                Ok(read(home, self.host)?.as_deref().map(Vec::as_slice) == Some(new))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts what was displaced back. Each exchange must bring out what the one before put in; where
+    /// it brings out something else, somebody wrote that just now, and it goes back in turn.
+    fn put_back(&self, ours: &[u8]) -> io::Result<()> {
+        let mut last_put = Zeroizing::new(ours.to_vec());
+        for _ in 0..MAX_MERGES {
+            let next = self.displaced()?;
+            match self.host.fs.exchange(&self.temporary, &self.places.home) {
+                Ok(()) => {}
+                // A logout in between: what was displaced is older than that.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            if *self.displaced()? == *last_put {
+                return Ok(());
+            }
+            last_put = next;
+        }
+        Err(io::Error::other("another program writes it all the time"))
+    }
+
+    /// Reads what an exchange left in the temporary file's place.
+    fn displaced(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        read(&self.temporary, self.host)?
+            .ok_or_else(|| io::Error::other("the temporary file was removed by somebody else"))
+    }
+
+    /// Makes a home where there is none.
+    fn create(&self) -> io::Result<bool> {
+        let home = &self.places.home;
+        match self.host.fs.link(&self.temporary, home) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            // A file system without links.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) =>
+            {
+                let is_absent = read(home, self.host)?.is_none();
+                if is_absent {
+                    self.host.fs.rename(&self.temporary, home)?;
+                }
+                Ok(is_absent)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the whole home away if it is still `old`.
+    fn withdraw(&self, old: &[u8]) -> io::Result<bool> {
+        match self.host.fs.rename(&self.places.home, &self.temporary) {
+            Ok(()) if *self.displaced()? == *old => Ok(true),
+            // Somebody wrote just before; that goes back, unless they wrote again.
+            Ok(()) => {
+                self.create()?;
+                remove(&self.temporary, self.host).map(|()| false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a damaged home under another name, for a person to look at.
+    fn set_aside(&self) -> io::Result<()> {
+        let home = &self.places.home;
+        let aside = self.places.damaged();
+        self.host.fs.rename(home, &aside)?;
+        self.host.interaction.tell(&Notice::Warning(&format!(
+            "`{}` was damaged and is kept as `{}`",
+            home.display(),
+            aside.display()
+        )));
+        Ok(())
+    }
+
+    /// Writes the temporary file, durably, over what is in it: the room that was set aside for it
+    /// is not given back first.
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let file = self.host.fs.open(&self.temporary, true)?;
+        file.write_at(0, bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync()
+    }
+
+    /// Makes the new names durable; what is left in the temporary file has been judged by then.
+    fn done(&self) -> Result<()> {
+        self.host.fs.sync_directory(&self.places.directory).map_err(self.failed())?;
+        remove(&self.temporary, self.host).map_err(self.failed())
+    }
+
+    fn failed(&self) -> impl Fn(io::Error) -> Error {
+        |error| unusable("cannot write", &self.places.home, error)
+    }
+
+    fn keeps_changing(&self) -> Error {
+        Error::store(format!("`{}` keeps changing", self.places.home.display()))
+            .hint("another program writes it all the time; stop that program and try again")
+    }
 }
 
 /// Removes a file that may be gone already.

@@ -85,13 +85,16 @@ impl FileSystem for RealFileSystem {
     }
 
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .mode(0o600)
-            .custom_flags(NOFOLLOW | NONBLOCK)
-            .open(path)?;
+        let open = |write: bool| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(write).create(create).mode(0o600).custom_flags(NOFOLLOW | NONBLOCK);
+            options.open(path)
+        };
+        let file = match open(true) {
+            // What cannot be written can still be read.
+            Err(error) if !create && error.kind() == io::ErrorKind::ReadOnlyFilesystem => open(false)?,
+            opened => opened?,
+        };
         Ok(Box::new(RealFile(file)))
     }
 

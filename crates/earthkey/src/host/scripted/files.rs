@@ -32,16 +32,31 @@ struct State {
     steps: Vec<String>,
     power_fails_at: Option<usize>,
     no_exchange: bool,
+    no_links: bool,
+    no_allocation: bool,
     mount_points: BTreeSet<PathBuf>,
+    is_read_only: bool,
+    is_full: bool,
 }
 
 #[derive(Clone)]
 struct Inode {
     kind: FileKind,
     mode: u32,
+    owner: u32,
     bytes: Vec<u8>,
     durable: Vec<u8>,
+    /// Whether writing fails.
+    is_broken: bool,
+    /// The blocks that take up room.
+    blocks: BTreeSet<usize>,
     locked_by: Option<u64>,
+}
+
+const BLOCK: usize = 4096;
+
+fn blocks(start: usize, end: usize) -> std::ops::Range<usize> {
+    start / BLOCK..end.div_ceil(BLOCK)
 }
 
 impl ScriptedFileSystem {
@@ -89,24 +104,82 @@ impl ScriptedFileSystem {
         self.state().no_exchange = true;
     }
 
+    /// Makes `link` unsupported, as on file systems without it.
+    pub fn without_links(&self) {
+        self.state().no_links = true;
+    }
+
+    /// Makes room by writing zeros, as where a file system cannot set it aside.
+    pub fn allocate_by_writing(&self) {
+        self.state().no_allocation = true;
+    }
+
+    /// Makes every change fail, as on a file system that is mounted read-only.
+    pub fn make_read_only(&self) {
+        self.state().is_read_only = true;
+    }
+
+    /// Leaves no room but what files have been given already.
+    pub fn fill_disk(&self) {
+        self.state().is_full = true;
+    }
+
+    /// Sets the mode of a file or directory.
+    pub fn set_mode_of(&self, path: &str, mode: u32) {
+        let mut state = self.state();
+        let inode = state.find(Path::new(path)).expect("the test put it there");
+        state.inodes.get_mut(&inode).expect("found").mode = mode;
+    }
+
+    /// Returns the mode of a file or directory.
+    pub fn mode_of(&self, path: &Path) -> u32 {
+        let state = self.state();
+        state.inodes[&state.find(path).expect("the test knows that it is there")].mode
+    }
+
+    /// Removes a file as another program would.
+    pub fn forget(&self, path: &Path) {
+        self.state().names.remove(path);
+    }
+
+    /// Makes every write to a file fail, as on a disk that is worn out there.
+    pub fn fail_writes_to(&self, path: &str) {
+        let mut state = self.state();
+        let inode = state.find(Path::new(path)).expect("the test put it there");
+        state.inodes.get_mut(&inode).expect("found").is_broken = true;
+    }
+
+    /// Gives a file or directory to another user.
+    pub fn give_to(&self, path: &str, owner: u32) {
+        let mut state = self.state();
+        let inode = state.find(Path::new(path)).expect("the test put it there");
+        state.inodes.get_mut(&inode).expect("found").owner = owner;
+    }
+
     /// Makes `path` a mount point.
     pub fn mount(&self, path: &str) {
         self.state().mount_points.insert(PathBuf::from(path));
     }
 
-    /// Returns what a machine finds when the power comes back: only what was durable, or, at
-    /// the other end of what a kernel may do, all that was written.
+    /// Returns what a machine finds when the power comes back.
     pub fn after_power_loss(&self, kept: Kept) -> Self {
         let old = self.state();
-        let names = if kept == Kept::DurableOnly { &old.durable_names } else { &old.names };
+        let (all_names, all_bytes) = match kept {
+            Kept::DurableOnly | Kept::Torn => (kept == Kept::Torn, false),
+            Kept::Names => (true, false),
+            Kept::Bytes => (false, true),
+            Kept::All => (true, true),
+        };
+        let names = if all_names { &old.names } else { &old.durable_names };
         let mut inodes = old.inodes.clone();
-        for inode in inodes.values_mut() {
+        for inode in inodes.values_mut().filter(|inode| inode.kind == FileKind::File) {
             inode.locked_by = None;
-            if kept == Kept::DurableOnly && inode.kind == FileKind::File {
-                inode.bytes = inode.durable.clone();
-            } else {
-                inode.durable = inode.bytes.clone();
-            }
+            inode.durable = match kept {
+                Kept::Torn => torn(&inode.durable, &inode.bytes),
+                _ if all_bytes => inode.bytes.clone(),
+                _ => inode.durable.clone(),
+            };
+            inode.bytes.clone_from(&inode.durable);
         }
         let new = State {
             inodes,
@@ -115,6 +188,8 @@ impl ScriptedFileSystem {
             next_inode: old.next_inode,
             next_handle: old.next_handle,
             no_exchange: old.no_exchange,
+            no_links: old.no_links,
+            no_allocation: old.no_allocation,
             mount_points: old.mount_points.clone(),
             ..State::default()
         };
@@ -126,13 +201,43 @@ impl ScriptedFileSystem {
     }
 }
 
-/// How much of what was not synced survives a power loss.
+/// How much of what was not synced survives a power loss: a kernel writes back what it likes, in
+/// the order it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// Nothing.
     DurableOnly,
+    /// Names, but not what was written to files.
+    Names,
+    /// What was written to files, but not names.
+    Bytes,
+    /// Names, and the first half of what was written to each file.
+    Torn,
     /// Everything.
     All,
+}
+
+impl Kept {
+    /// Every way.
+    pub const EVERY: [Self; 5] = [Self::DurableOnly, Self::Names, Self::Bytes, Self::Torn, Self::All];
+}
+
+/// Returns `old` with the first half of what differs in `new`.
+fn torn(old: &[u8], new: &[u8]) -> Vec<u8> {
+    if old == new {
+        return old.to_vec();
+    }
+    let at = |bytes: &[u8], i: usize| bytes.get(i).copied().unwrap_or(0);
+    let len = old.len().max(new.len());
+    let differ: Vec<usize> = (0..len).filter(|i| at(old, *i) != at(new, *i)).collect();
+    let mut torn = old.to_vec();
+    for i in &differ[..differ.len() / 2] {
+        if torn.len() <= *i {
+            torn.resize(i + 1, 0);
+        }
+        torn[*i] = at(new, *i);
+    }
+    torn
 }
 
 impl State {
@@ -140,13 +245,25 @@ impl State {
         if self.power_fails_at.is_some_and(|at| self.steps.len() >= at) {
             return Err(io::Error::other("the power is off"));
         }
+        if self.is_read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         self.steps.push(what);
         Ok(())
     }
 
     fn add(&mut self, kind: FileKind, mode: u32, bytes: &[u8]) -> u64 {
         self.next_inode += 1;
-        let inode = Inode { kind, mode, bytes: bytes.to_vec(), durable: Vec::new(), locked_by: None };
+        let inode = Inode {
+            kind,
+            mode,
+            owner: USER,
+            bytes: bytes.to_vec(),
+            durable: Vec::new(),
+            is_broken: false,
+            blocks: blocks(0, bytes.len()).collect(),
+            locked_by: None,
+        };
         self.inodes.insert(self.next_inode, inode);
         self.next_inode
     }
@@ -174,7 +291,7 @@ impl State {
         Stat {
             kind: file.kind,
             mode: file.mode,
-            owner: USER,
+            owner: file.owner,
             len: file.bytes.len() as u64,
             links: self.names.values().filter(|other| **other == inode).count() as u64,
             identity: (1, inode),
@@ -273,6 +390,9 @@ impl FileSystem for ScriptedFileSystem {
         if state.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        if state.no_links {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         state.step(format!("link {}", to.display()))?;
         state.names.insert(to.to_owned(), inode);
         Ok(())
@@ -328,8 +448,23 @@ struct ScriptedFile {
 }
 
 impl ScriptedFile {
+    fn take_room(&self, start: usize, end: usize) -> io::Result<()> {
+        let mut state = self.fs.state();
+        let is_full = state.is_full;
+        let taken = &mut state.inodes.get_mut(&self.inode).expect("inodes are never dropped").blocks;
+        let missing: Vec<usize> = blocks(start, end).filter(|block| !taken.contains(block)).collect();
+        if is_full && !missing.is_empty() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        taken.extend(missing);
+        Ok(())
+    }
+
     fn change<T>(&self, what: &str, change: impl FnOnce(&mut Inode) -> T) -> io::Result<T> {
         let mut state = self.fs.state();
+        if state.inodes[&self.inode].is_broken {
+            return Err(io::Error::other("the disk failed"));
+        }
         state.step(format!("{what} {}", self.name.display()))?;
         Ok(change(state.inodes.get_mut(&self.inode).expect("inodes are never dropped")))
     }
@@ -346,9 +481,10 @@ impl File for ScriptedFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start + bytes.len();
+        self.take_room(start, end)?;
         self.change("write", |inode| {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            let end = start + bytes.len();
             if inode.bytes.len() < end {
                 inode.bytes.resize(end, 0);
             }
@@ -358,15 +494,23 @@ impl File for ScriptedFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.change("truncate", |inode| {
-            inode.bytes.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            inode.bytes.resize(len, 0);
+            inode.blocks.retain(|block| *block < len.div_ceil(BLOCK));
         })
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = usize::try_from(offset + len).unwrap_or(usize::MAX);
+        self.take_room(start, end)?;
+        let writes = self.fs.state().no_allocation;
         self.change("allocate", |inode| {
-            let end = usize::try_from(offset + len).unwrap_or(usize::MAX);
             if inode.bytes.len() < end {
                 inode.bytes.resize(end, 0);
+            }
+            if writes {
+                inode.bytes[start..end].fill(0);
             }
         })
     }
@@ -376,6 +520,8 @@ impl File for ScriptedFile {
             let end = usize::try_from(offset + len).unwrap_or(usize::MAX).min(inode.bytes.len());
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(end);
             inode.bytes[start..end].fill(0);
+            let whole = start.div_ceil(BLOCK)..end / BLOCK;
+            inode.blocks.retain(|block| !whole.contains(block));
         })
     }
 

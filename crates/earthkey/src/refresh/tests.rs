@@ -1,0 +1,8 @@
+//! The refresh protocol against a provider that ends a login at the first reuse of a spent token.
+
+mod flight;
+mod foreign;
+mod outcomes;
+mod power;
+mod provider;
+mod real;

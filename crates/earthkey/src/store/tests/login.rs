@@ -1,0 +1,203 @@
+//! A person's own logins and logouts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::host::FileSystem;
+use crate::host::scripted::Kept;
+use crate::store::ledger::Binding;
+
+fn binding(origin: &str) -> Binding {
+    Binding { origin: origin.into(), ..Binding::default() }
+}
+
+fn left(world: &World) -> Vec<String> {
+    let names = world.fs.paths().into_iter().map(|path| path.display().to_string());
+    names.filter(|name| name.ends_with("-new") || name.ends_with("-ledger")).collect()
+}
+
+#[tokio::test]
+async fn a_login_makes_the_home_and_its_directory() {
+    for has_links in [true, false] {
+        let world = World::new(|_| unreachable!());
+        world.fs.put("/home/ada/.profile", b"");
+        if !has_links {
+            world.fs.without_links();
+        }
+        let process = Process::new(&world, 1);
+        assert!(Keep::open(&process.host, &process.home).unwrap().is_none());
+        let keep = Keep::create(&process.host, &process.home).unwrap();
+        let held = keep.put(&contents("new"), binding("https://a.test")).await.unwrap();
+        assert_eq!(*held.file, world.fs.get(PATH).unwrap());
+        assert_eq!(token_at_home(&world).unwrap(), "new");
+        assert_eq!(ledger_of(&world).entries.binding, Some(binding("https://a.test")));
+        assert_eq!(adopted(&world, 2).await.unwrap(), "new");
+    }
+}
+
+#[tokio::test]
+async fn a_login_replaces_another_and_nothing_else() {
+    let world = world("r0");
+    refresh(&world, 1, "r1").await;
+    Process::new(&world, 2).keep().put(&contents("new"), binding("https://a.test")).await.unwrap();
+    assert_eq!(adopted(&world, 3).await.unwrap(), "new");
+    assert!(String::from_utf8(world.fs.get(PATH).unwrap()).unwrap().contains("bobs"));
+    // A copy of the former login is an old copy.
+    world.fs.put(PATH, &file("r0"));
+    assert_eq!(adopted(&world, 4).await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn a_login_repairs_a_damaged_home_and_keeps_what_was_there() {
+    let world = world("r0");
+    world.fs.put(PATH, b"{\"ada\"");
+    Process::new(&world, 1).keep().put(&contents("new"), Binding::default()).await.unwrap();
+    assert_eq!(token_at_home(&world).unwrap(), "new");
+    assert_eq!(world.fs.get(&format!("{PATH}.damaged")).unwrap(), b"{\"ada\"");
+    assert!(world.person.said()[0].contains("was damaged and is kept as"), "{:?}", world.person.said());
+}
+
+#[tokio::test]
+async fn a_login_survives_power_loss_with_the_binding_that_is_its_own() {
+    for is_new in [true, false] {
+        for cut in 0.. {
+            let world = world("r0");
+            let process = Process::new(&world, 1);
+            let keep = process.keep();
+            if is_new {
+                world.fs.forget(&PathBuf::from(PATH));
+                world.fs.sync_directory(&PathBuf::from(DIRECTORY)).unwrap();
+            } else {
+                keep.put(&contents("old"), binding("https://old.test")).await.unwrap();
+            }
+            let before = world.fs.steps().len();
+            world.fs.fail_power_at(before + cut);
+            let outcome = keep.put(&contents("new"), binding("https://new.test")).await;
+            if world.fs.steps().len() < before + cut {
+                outcome.unwrap();
+                break;
+            }
+            for kept in Kept::EVERY {
+                let after = World {
+                    fs: Arc::new(world.fs.after_power_loss(kept)),
+                    ..World::new(|_| unreachable!("nothing is sent"))
+                };
+                let token = adopted(&after, 2).await;
+                let found = ledger_of(&after).entries.binding.map(|binding| binding.origin);
+                let expected = match token.as_deref() {
+                    Some("new") => Some("https://new.test"),
+                    Some("old") => Some("https://old.test"),
+                    None if is_new => None,
+                    other => panic!("{other:?} after step {cut}, {kept:?}"),
+                };
+                if token.is_some() {
+                    assert_eq!(found.as_deref(), expected, "step {cut}, {kept:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_logout_removes_the_slot_the_ledger_and_whatever_a_crash_left() {
+    let world = world("r0");
+    refresh(&world, 1, "r1").await;
+    let process = Process::new(&world, 2);
+    let keep = process.keep();
+    world.fs.put(&keep.places().temporary("of-a-crash").display().to_string(), &file("r0"));
+    assert!(keep.clear().await.unwrap());
+    assert_eq!(world.fs.get(PATH).unwrap(), br#"{"bob":{"refresh_token":"bobs"}}"#);
+    assert_eq!(left(&world), [""; 0]);
+    assert!(!keep.clear().await.unwrap(), "there is nothing more");
+    assert_eq!(adopted(&world, 3).await, None);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_another_grant_is_left_alone() {
+    let world = world("r0");
+    let mut process = Process::new(&world, 1);
+    process.home.slot = Arc::new(JsonSlot(""));
+    let keep = process.keep();
+    let own = keep.places().temporary("own");
+    let slots = PathBuf::from(format!("{DIRECTORY}/.tokens.json.0123456789ab.name.earthkey-new"));
+    let homes = PathBuf::from(format!("{DIRECTORY}/.tokens.json.json.name.earthkey-new"));
+    for path in [&own, &slots, &homes] {
+        world.fs.put(&path.display().to_string(), b"");
+    }
+    assert_eq!(keep.places().temporaries(world.fs.as_ref()).unwrap(), [own]);
+}
+
+#[tokio::test]
+async fn a_logout_removes_a_file_that_holds_nothing_else() {
+    let world = world("r0");
+    world.fs.put(PATH, br#"{"ada":{"refresh_token":"r0"}}"#);
+    assert!(Process::new(&world, 1).keep().clear().await.unwrap());
+    assert!(world.fs.get(PATH).is_none());
+    assert!(!Process::new(&world, 2).keep().clear().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_logout_beside_a_refresh_leaves_no_token_behind() {
+    let world = world("r0");
+    refresh(&world, 1, "r1").await;
+    let (refreshing, person) = (Process::new(&world, 2), Process::new(&world, 3));
+    let keep = refreshing.keep();
+    let mut attempt = begin(&keep).await;
+    assert!(person.keep().clear().await.unwrap());
+    // The attempt goes on and is cut short at any point: nobody finds the old login again.
+    let entries = ledger_of(&world).entries;
+    assert!(entries.newest().is_none() && entries.binding.is_none());
+    attempt.answer(&answer("r2")).await.unwrap();
+    attempt.land().await.unwrap();
+    attempt.finish(None).await.unwrap();
+    assert_eq!(token_at_home(&world), None);
+    assert_eq!(adopted(&world, 4).await, None);
+    assert!(ledger_of(&world).entries.newest().is_none());
+}
+
+#[tokio::test]
+async fn a_logout_does_not_take_another_slot_with_it_that_is_written_meanwhile() {
+    let world = world("r0");
+    world.fs.put(PATH, br#"{"ada":{"refresh_token":"r0"}}"#);
+    let mut process = Process::new(&world, 1);
+    process.home.slot = Arc::new(Meddling(world.fs.as_ref().clone()));
+    assert!(process.keep().clear().await.unwrap());
+    let home = String::from_utf8(world.fs.get(PATH).unwrap()).unwrap();
+    assert!(home.contains("carols") && !home.contains("r0"), "{home}");
+}
+
+/// A slot beside which another program signs in at the moment that it is cleared.
+struct Meddling(crate::host::scripted::ScriptedFileSystem);
+
+impl Slot for Meddling {
+    fn name(&self) -> String {
+        "ada".into()
+    }
+
+    fn read(&self, file: &[u8]) -> Result<Option<Contents>, Damage> {
+        JsonSlot("ada").read(file)
+    }
+
+    fn write(&self, file: Option<&[u8]>, contents: &Contents) -> Result<Vec<u8>, Damage> {
+        JsonSlot("ada").write(file, contents)
+    }
+
+    fn clear(&self, file: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
+        if !String::from_utf8_lossy(file).contains("carols") {
+            let both = r#"{"ada":{"refresh_token":"r0"},"carol":{"refresh_token":"carols"}}"#;
+            self.0.put(PATH, both.as_bytes());
+        }
+        JsonSlot("ada").clear(file)
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_home_is_not_removed_by_a_logout() {
+    let world = world("r0");
+    world.fs.put(PATH, b"{\"ada\"");
+    let error = Process::new(&world, 1).keep().clear().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!(world.fs.get(PATH).unwrap(), b"{\"ada\"");
+}
