@@ -1,5 +1,6 @@
 //! Flows with a person: each yields what the provider granted and stores nothing.
 
+pub mod basic;
 pub mod client_credentials;
 pub mod device;
 pub mod id;
@@ -18,6 +19,7 @@ use crate::error::printable;
 use crate::host::Host;
 use crate::host::Notice;
 use crate::host::http::Request;
+use crate::host::http::SendError;
 use crate::login::Login;
 use crate::oauth::client::Client;
 use crate::oauth::metadata::Metadata;
@@ -40,11 +42,14 @@ pub enum Flow {
     ClientCredentials,
     /// A refresh token that the person has already.
     Refresh,
+    /// A name and a password, for HTTP Basic (openEO).
+    Basic,
 }
 
 impl Flow {
     /// Every flow's name.
-    pub const NAMES: [&'static str; 5] = ["loopback", "paste", "device", "client-credentials", "refresh"];
+    pub const NAMES: [&'static str; 6] =
+        ["loopback", "paste", "device", "client-credentials", "refresh", "basic"];
 
     /// Returns the flow's name, without a port.
     pub fn name(self) -> &'static str {
@@ -54,6 +59,7 @@ impl Flow {
             Self::Device => "device",
             Self::ClientCredentials => "client-credentials",
             Self::Refresh => "refresh",
+            Self::Basic => "basic",
         }
     }
 }
@@ -88,6 +94,7 @@ impl FromStr for Flow {
             ("device", None) => Ok(Self::Device),
             ("client-credentials", None) => Ok(Self::ClientCredentials),
             ("refresh", None) => Ok(Self::Refresh),
+            ("basic", None) => Ok(Self::Basic),
             _ => Err(unknown()),
         }
     }
@@ -106,7 +113,7 @@ pub struct Plan {
     pub scopes: Vec<String>,
     /// For which resource, where the provider wants to know.
     pub audience: Option<String>,
-    /// Further parameters of the authorization request, checked against FLOWS.md's list.
+    /// Further parameters of the authorization request that the provider asks for and may set.
     pub parameters: Vec<(String, String)>,
     /// Whether the device flow carries a proof key.
     pub device_pkce: bool,
@@ -127,6 +134,13 @@ impl Plan {
         })
     }
 
+    /// Returns the provider's further parameters but for those that the person decides, which a
+    /// request must not have twice (RFC 6749, section 3.1).
+    pub(crate) fn parameters_of_provider(&self) -> Vec<(String, String)> {
+        let is_decided = |name: &str| name == "audience" && self.audience.is_some();
+        self.parameters.iter().filter(|(name, _)| !is_decided(name)).cloned().collect()
+    }
+
     /// Tells the person who asks for what.
     pub(crate) fn announce(&self, host: &Host) {
         host.interaction.tell(&Notice::Request { client_id: &self.client.id, scopes: &self.scopes });
@@ -135,12 +149,15 @@ impl Plan {
 
 /// Sends a request that a person's consent stands behind, and reads the token response.
 pub(crate) async fn redeem(host: &Host, plan: &Plan, request: Request) -> Result<TokenResponse> {
-    let response = host.http.send(request).await.map_err(|error| {
-        Error::network(format!("`{}` cannot be reached", plan.metadata.issuer))
-            .caused_by(error)
-            .hint(format!("sign in again: `earthkey login {}`", plan.login))
-    })?;
+    let response = host.http.send(request).await.map_err(|error| unreachable(plan, error))?;
     token::parse(&response).map_err(|error| token_error(plan, error))
+}
+
+/// Makes a missing answer an error that says what to do.
+pub(crate) fn unreachable(plan: &Plan, cause: SendError) -> Error {
+    Error::network(format!("`{}` cannot be reached", plan.metadata.issuer))
+        .caused_by(cause)
+        .hint(format!("when the network is back, sign in again: `earthkey login {}`", plan.login))
 }
 
 /// Makes a token endpoint's error one that says what to do.
@@ -174,7 +191,9 @@ pub(crate) fn refused(plan: &Plan, refusal: &Refusal) -> Error {
         ),
         "invalid_client" | "unauthorized_client" => (
             "the provider does not accept the client",
-            format!("name one that it knows: `earthkey login {login} --client-id ID`"),
+            format!(
+                "look at its id and secret: `earthkey login {login} --client-id ID --client-secret-stdin`"
+            ),
         ),
         _ => ("the provider refused", format!("sign in again: `earthkey login {login}`")),
     };

@@ -3,16 +3,17 @@
 use super::Plan;
 use super::refused;
 use super::token_error;
+use super::unreachable;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::Notice;
-use crate::host::http::is_confidential;
 use crate::oauth::device;
 use crate::oauth::device::DeviceAuthorization;
 use crate::oauth::device::Poll;
 use crate::oauth::device::Polling;
 use crate::oauth::pkce;
+use crate::oauth::token;
 use crate::oauth::token::Refusal;
 use crate::oauth::token::TokenResponse;
 use crate::oauth::token::device_request;
@@ -31,28 +32,40 @@ pub async fn run(host: &Host, plan: &Plan) -> Result<TokenResponse> {
         &plan.scopes,
         plan.audience.as_deref(),
         challenge.as_deref(),
-        &plan.parameters,
+        &plan.parameters_of_provider(),
     );
-    let response = host.http.send(request).await.map_err(|error| {
-        Error::network(format!("`{}` cannot be reached", metadata.issuer)).caused_by(error)
-    })?;
+    let response = host.http.send(request).await.map_err(|error| unreachable(plan, error))?;
     let authorization = device::parse_authorization(&response).map_err(|error| token_error(plan, error))?;
-    show(host, plan, &authorization)?;
+    show(host, plan, &authorization);
 
     let _spinner = host.interaction.waiting("waiting for the code to be entered");
     let mut polling = Polling::new(&authorization);
     let start = host.clock.since_boot();
+    // What kept the last poll from an answer, if anything did.
+    let mut passing = None;
     loop {
         let elapsed = host.clock.since_boot().saturating_sub(start);
-        let wait = polling.next_wait(elapsed).filter(|wait| elapsed + *wait <= plan.timeout);
-        let Some(wait) = wait else { return Err(expired(plan)) };
+        let Some(wait) = polling.next_wait(elapsed) else {
+            return Err(passing.unwrap_or_else(|| expired(plan)));
+        };
+        if elapsed + wait > plan.timeout {
+            return Err(passing.unwrap_or_else(|| not_entered(plan)));
+        }
         host.clock.sleep(wait).await;
         let request =
             device_request(&plan.client, token_endpoint, &authorization.device_code, verifier.as_ref());
+        // The network may come back; a device code can be asked about as often as it likes.
         let poll = match host.http.send(request).await {
-            Ok(response) => device::parse_poll(&response),
-            // The network may come back; a device code can be asked about as often as it likes.
-            Err(_) => Poll::Retry,
+            Ok(response) => {
+                let poll = device::parse_poll(&response);
+                let error = token::parse(&response).err().filter(|_| poll == Poll::Retry);
+                passing = error.map(|error| token_error(plan, error));
+                poll
+            }
+            Err(error) => {
+                passing = Some(unreachable(plan, error));
+                Poll::Retry
+            }
         };
         polling.on(&poll);
         match poll {
@@ -65,15 +78,11 @@ pub async fn run(host: &Host, plan: &Plan) -> Result<TokenResponse> {
     }
 }
 
-fn show(host: &Host, plan: &Plan, authorization: &DeviceAuthorization) -> Result<()> {
+/// Shows the code, also where a page has it filled in: the person compares the two (RFC 8628,
+/// section 3.3.1).
+fn show(host: &Host, plan: &Plan, authorization: &DeviceAuthorization) {
     let uri = &authorization.verification_uri;
     let complete = authorization.verification_uri_complete.as_ref();
-    for page in complete.into_iter().chain([uri]) {
-        if !is_confidential(page) {
-            return Err(Error::network(format!("the provider names a page that is not https: `{page}`"))
-                .hint("tell the provider; a code entered there could be read by others"));
-        }
-    }
     plan.announce(host);
     host.interaction.tell(&Notice::Device {
         verification_uri: uri,
@@ -85,7 +94,11 @@ fn show(host: &Host, plan: &Plan, authorization: &DeviceAuthorization) -> Result
         // The page is on the terminal in any case.
         let _ = host.interaction.open_browser(complete.unwrap_or(uri));
     }
-    Ok(())
+}
+
+fn not_entered(plan: &Plan) -> Error {
+    Error::refused(format!("the code was not entered within {} seconds", plan.timeout.as_secs()))
+        .hint(format!("ask for a new one: `earthkey login {}`", plan.login))
 }
 
 fn expired(plan: &Plan) -> Error {

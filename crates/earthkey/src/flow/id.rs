@@ -18,28 +18,40 @@ const LEEWAY: u64 = 120;
 /// Bytes of a key set that are read at most.
 const MAX_KEYS: usize = 256 * 1024;
 
+/// Fetches the keys that the provider signs ID tokens with, `None` where it publishes none.
+///
+/// Before a code is redeemed: what the provider answers then must not be lost because its keys
+/// cannot be had.
+pub async fn keys(host: &Host, plan: &Plan) -> Result<Option<Jwks>> {
+    let issuer = &plan.metadata.issuer;
+    let Some(uri) = plan.metadata.jwks_uri.clone().filter(|_| plan.checks_id_token) else { return Ok(None) };
+    let no_keys = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::network(format!("the keys of `{issuer}` cannot be fetched"))
+            .caused_by(cause)
+            .hint(format!("nothing was stored; sign in again: `earthkey login {}`", plan.login))
+    };
+    let answer =
+        host.http.send(Request::get(uri).max_body(MAX_KEYS)).await.map_err(|error| no_keys(error.into()))?;
+    if !answer.is_success() {
+        return Err(no_keys(format!("status {}", answer.status).into()));
+    }
+    Jwks::parse(&answer.body).map(Some).map_err(|error| no_keys(error.into()))
+}
+
 /// Checks the ID token of a token response, if there is one, with the provider's own keys.
-pub async fn check(
+pub fn check(
     host: &Host,
     plan: &Plan,
+    keys: Option<&Jwks>,
     response: &TokenResponse,
     nonce: Option<&Nonce>,
 ) -> Result<Option<Claims>> {
     let Some(token) = response.id_token.as_ref().filter(|_| plan.checks_id_token) else { return Ok(None) };
     let issuer = &plan.metadata.issuer;
-    let keys =
-        plan.metadata.jwks_uri.clone().ok_or_else(|| {
-            Error::network(format!("`{issuer}` publishes no keys to check its ID tokens with"))
-        })?;
-    let answer = host.http.send(Request::get(keys).max_body(MAX_KEYS)).await.map_err(|error| {
-        Error::network(format!("the keys of `{issuer}` cannot be fetched")).caused_by(error)
+    let keys = keys.ok_or_else(|| {
+        Error::network(format!("`{issuer}` publishes no keys to check its ID tokens with"))
+            .hint("nothing was stored; tell the provider: its metadata has no `jwks_uri`")
     })?;
-    if !answer.is_success() {
-        return Err(Error::network(format!("the keys of `{issuer}` cannot be fetched"))
-            .caused_by(format!("status {}", answer.status)));
-    }
-    let keys = Jwks::parse(&answer.body)
-        .map_err(|error| Error::network(format!("the keys of `{issuer}` cannot be read")).caused_by(error))?;
     let expected = Expected {
         issuer,
         client_id: &plan.client.id,
@@ -48,7 +60,7 @@ pub async fn check(
         now: host.clock.now(),
         leeway: LEEWAY,
     };
-    id_token::verify(token, &keys, &expected).map(Some).map_err(|error| {
+    id_token::verify(token, keys, &expected).map(Some).map_err(|error| {
         Error::network(format!("the ID token of `{issuer}` does not hold"))
             .caused_by(error)
             .hint("nothing was stored; if the clock of this machine is right, tell the provider")

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use url::Url;
+use zeroize::Zeroizing;
 
 use super::Plan;
 use super::loopback::Attempt;
 use super::loopback::redirect_error;
 use crate::error::Error;
 use crate::error::Result;
-use crate::error::printable;
 use crate::host::Host;
 use crate::host::Notice;
 use crate::oauth::authorize::ExpectedRedirect;
@@ -19,6 +18,9 @@ use crate::secret::AuthorizationCode;
 
 /// How long a page that was printed by `--quiet` may be answered.
 pub const PENDING_FOR: Duration = Duration::from_secs(600);
+
+/// Bytes of a code at most; real ones have some hundred.
+const MAX_CODE: usize = 4096;
 
 /// Makes an attempt whose redirect leads to a port where nobody listens: the browser shows an
 /// address that cannot be opened, and that address is what is pasted.
@@ -36,14 +38,18 @@ pub async fn ask(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<Authoriz
             plan.login
         )));
     }
-    show(host, plan, attempt)?;
-    let question = "Paste the address that the browser ends at (it cannot be opened, that is right): ";
+    plan.announce(host);
+    // The browser is anywhere; one of this machine would have the page in its arguments, which
+    // others can read.
+    host.interaction.tell(&Notice::Visit { url: &attempt.url(plan)?, opened: false });
+    let question = "Paste the address that the browser ends at (it cannot be opened, that is right; \
+                    what you paste is not shown): ";
     let answer = tokio::time::timeout(plan.timeout, host.interaction.ask_hidden(question)).await;
     let answer = answer.map_err(|_| {
         Error::refused(format!("nothing was pasted within {} seconds", plan.timeout.as_secs()))
             .hint(format!("try again: `earthkey login {} --flow paste`", plan.login))
     })?;
-    let answer = answer.map_err(|error| {
+    let answer = answer.map(Zeroizing::new).map_err(|error| {
         Error::login_required("nothing was pasted")
             .caused_by(error)
             .hint(format!("try again: `earthkey login {} --flow paste`", plan.login))
@@ -51,21 +57,11 @@ pub async fn ask(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<Authoriz
     code_of(plan, attempt, &answer)
 }
 
-/// Shows the page to visit.
-pub fn show(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<()> {
-    plan.announce(host);
-    let opened = plan.opens_browser && host.interaction.open_browser(&attempt.url(plan)?).is_ok();
-    host.interaction.tell(&Notice::Visit { url: &attempt.url(plan)?, opened });
-    Ok(())
-}
-
 /// Reads what was pasted: an address, whose `state` and `iss` must hold, or a bare code, where the
-/// provider is known to check the proof key that goes with it.
+/// provider is known to check the proof key that goes with it (RFC 9700, section 2.1.1).
 pub fn code_of(plan: &Plan, attempt: &Attempt, pasted: &str) -> Result<AuthorizationCode> {
     let pasted = pasted.trim();
-    if let Ok(url) = Url::parse(pasted)
-        && let Some(query) = url.query()
-    {
+    if let Some(query) = query_of(pasted) {
         let expected = ExpectedRedirect {
             state: attempt.state(),
             issuer: &plan.metadata.issuer,
@@ -78,15 +74,29 @@ pub fn code_of(plan: &Plan, attempt: &Attempt, pasted: &str) -> Result<Authoriza
         .code_challenge_methods_supported
         .as_ref()
         .is_some_and(|methods| methods.iter().any(|method| method == pkce::METHOD));
-    let is_code =
-        !pasted.is_empty() && pasted.len() <= 4096 && pasted.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_code && checks_proof_keys && !pasted.contains("://") {
+    let is_code = !pasted.is_empty()
+        && pasted.len() <= MAX_CODE
+        && pasted.bytes().all(|byte| byte.is_ascii_graphic())
+        && !pasted.contains([':', '#']);
+    if is_code && checks_proof_keys {
         return Ok(AuthorizationCode::new(pasted));
     }
-    let shown =
-        if pasted.len() > 8 { "what was pasted".to_owned() } else { format!("`{}`", printable(pasted, 8)) };
-    Err(Error::usage(format!("{shown} is not an address that the sign-in ended at"))
-        .hint("paste the whole address from the browser's bar, with `?` and everything behind it"))
+    // A code may still be good, so that it is not repeated; its length tells a slip of the hand.
+    let length = pasted.chars().count();
+    Err(Error::usage(format!(
+        "what was pasted ({length} characters) is not an address that the sign-in ended at"
+    ))
+    .hint("paste the whole address from the browser's bar, with `?` and everything behind it"))
+}
+
+/// Returns the query of an address or of a part of one: browsers do not show all of what they copy,
+/// and whatever has a query is judged by its `state`.
+fn query_of(pasted: &str) -> Option<&str> {
+    let address = pasted.split('#').next().unwrap_or(pasted);
+    match address.split_once('?') {
+        Some((_, query)) => Some(query),
+        None => address.split('&').any(|pair| pair.starts_with("state=")).then_some(address),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! expires.
 
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -28,6 +29,8 @@ const MAX_PENDING: u64 = 64 * 1024;
 pub struct Asked {
     /// The address.
     pub url: Option<String>,
+    /// The issuer that was found there: a code goes to no other.
+    pub issuer: Option<String>,
     /// The client's id.
     pub client_id: Option<String>,
     /// The openEO provider.
@@ -70,31 +73,31 @@ pub fn keep(host: &Host, login: &Login, attempt: &Attempt, asked: &Asked) -> Res
         serde_json::to_vec(&pending)
             .map_err(|error| Error::internal("a pending sign-in cannot be written").caused_by(error))?,
     );
-    let failed = |error| Error::store(format!("cannot write `{}`", path.display())).caused_by(error);
+    let failed = |error| {
+        Error::store(format!("cannot write `{}`", path.display()))
+            .caused_by(error)
+            .hint(format!("sign in without a file that waits: `earthkey login {login}`"))
+    };
     host.fs.create_directory(path.parent().unwrap_or(&path)).map_err(failed)?;
-    forget(host, login)?;
+    match host.fs.remove(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     host.fs.create_new(&path, &bytes).map_err(failed)
+}
+
+/// Reads what was asked for, and leaves the attempt to be taken.
+pub fn asked(host: &Host, login: &Login) -> Result<Asked> {
+    read(host, login).map(|pending| pending.asked)
 }
 
 /// Takes the attempt that is to be finished; it can be finished once.
 pub fn take(host: &Host, login: &Login) -> Result<(Attempt, Asked)> {
     let path = path(host, login)?;
-    let none = || {
-        Error::usage(format!("there is no sign-in of `{login}` to finish"))
-            .hint(format!("begin one: `earthkey login {login} --quiet`"))
-    };
-    let bytes = match host.fs.read(&path, MAX_PENDING) {
-        Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(none()),
-        Err(error) => return Err(Error::store(format!("cannot read `{}`", path.display())).caused_by(error)),
-    };
-    forget(host, login)?;
-    let pending: Pending = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::store(format!("`{}` is damaged", path.display())).caused_by(error))?;
-    if pending.login != login.to_string() || host.clock.now() >= pending.expires_at {
-        return Err(Error::refused("the page was printed too long ago")
-            .hint(format!("begin anew: `earthkey login {login} --quiet`")));
-    }
+    let pending = read(host, login);
+    // Of several who finish at once, the one who removes it has it; one that cannot be used goes too.
+    host.fs.remove(&path).map_err(|error| failed("remove", login, &path, error))?;
+    let pending = pending?;
     let attempt = Attempt::from_parts(
         pending.redirect_uri,
         State::new(pending.state.as_str()),
@@ -104,13 +107,38 @@ pub fn take(host: &Host, login: &Login) -> Result<(Attempt, Asked)> {
     Ok((attempt, pending.asked))
 }
 
-fn forget(host: &Host, login: &Login) -> Result<()> {
+fn read(host: &Host, login: &Login) -> Result<Pending> {
     let path = path(host, login)?;
-    match host.fs.remove(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::store(format!("cannot remove `{}`", path.display())).caused_by(error))
-        }
-        _ => Ok(()),
+    let bytes = host.fs.read(&path, MAX_PENDING).map_err(|error| failed("read", login, &path, error))?;
+    let bytes = Zeroizing::new(bytes);
+    let pending: Pending = serde_json::from_slice(&bytes).map_err(|error| {
+        // The error's own text quotes what it found, which may be a secret.
+        Error::store(format!("`{}` is damaged", path.display()))
+            .caused_by(format!("line {}, column {}", error.line(), error.column()))
+            .hint(anew(login))
+    })?;
+    if pending.login != login.to_string() {
+        return Err(none(login));
+    }
+    if host.clock.now() >= pending.expires_at {
+        return Err(Error::refused("the page was printed too long ago").hint(anew(login)));
+    }
+    Ok(pending)
+}
+
+fn none(login: &Login) -> Error {
+    Error::usage(format!("there is no sign-in of `{login}` to finish"))
+        .hint(format!("begin one: `earthkey login {login} --quiet`"))
+}
+
+fn anew(login: &Login) -> String {
+    format!("begin anew: `earthkey login {login} --quiet`")
+}
+
+fn failed(what: &str, login: &Login, path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => none(login),
+        _ => Error::store(format!("cannot {what} `{}`", path.display())).caused_by(error).hint(anew(login)),
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn shown(error: &Error) -> String {
 
 #[test]
 fn flows_are_read_as_they_are_written() {
-    for text in ["loopback", "loopback:8085", "paste", "device", "client-credentials", "refresh"] {
+    for text in ["loopback", "loopback:8085", "paste", "device", "client-credentials", "refresh", "basic"] {
         assert_eq!(text.parse::<Flow>().unwrap().to_string(), text);
     }
     for text in ["", "Loopback", "loopback:", "loopback:65536", "loopback:-1", "paste:1", "oob", "a\x1b[2J"] {
