@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
-use clap::ValueEnum;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::commands::check::CheckArguments;
 use crate::commands::completions::CompletionsArguments;
@@ -12,6 +12,7 @@ use crate::commands::logout::LogoutArguments;
 use crate::commands::sandbox::SandboxArguments;
 use crate::commands::status::StatusArguments;
 use crate::commands::token::TokenArguments;
+use crate::output::Color;
 
 const EXAMPLES: &str = "\
 A LOGIN is SYSTEM or SYSTEM/NAME; the systems are earthscope, openeo and oidc.
@@ -55,22 +56,12 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 
     /// Move every system to a sandbox, as printed by `earthkey sandbox`
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) sandbox: Option<String>,
 
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,7 +27,10 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::NobodyReads,
-            _ => Error::internal("the output cannot be written").caused_by(error).into(),
+            _ => Error::internal("the output cannot be written")
+                .caused_by(error)
+                .hint("look at where standard output leads")
+                .into(),
         }
     }
 }
@@ -61,26 +64,20 @@ pub(crate) fn exit_code(kind: ErrorKind) -> u8 {
 }
 
 fn text(error: &Error, output: &Output) -> String {
-    let mut text = format!("{}: {error}\n", output.stderr.red("error"));
-    for cause in error.causes() {
-        text.push_str(&format!("caused by: {cause}\n"));
-    }
-    if let Some(credential) = error.credential() {
-        text.push_str(&format!("credential: {credential}\n"));
-    }
+    let mut lines = vec![format!("{}: {error}", output.stderr.red("error"))];
+    lines.extend(error.causes().iter().map(|cause| format!("caused by: {cause}")));
+    lines.extend(error.credential().map(|credential| format!("credential: {credential}")));
     if !error.hints().is_empty() {
-        text.push('\n');
+        lines.push(String::new());
     }
-    for hint in error.hints() {
-        text.push_str(&format!("{}: {hint}\n", output.stderr.green("hint")));
-    }
-    text
+    lines.extend(error.hints().iter().map(|hint| format!("{}: {hint}", output.stderr.green("hint"))));
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Color;
+    use crate::output::Color;
 
     #[test]
     fn an_error_says_what_why_which_and_what_next() {

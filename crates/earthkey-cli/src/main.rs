@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clap::Parser;
 use earthkey::earthkey::Earthkey;
 use earthkey::error::Error;
+use earthkey::error::ErrorKind;
 use earthkey::host::Env;
 use earthkey::host::Host;
 use earthkey::host::real::RealClock;
@@ -72,6 +73,7 @@ fn run(
     }
     let process = RealProcess::default();
     let host = host(env, &arguments, output, process.clone());
+    let is_sandbox = matches!(arguments.command, Command::Sandbox(_));
     let code = runtime.block_on(signals::until_asked_to_stop(
         &process,
         terminal_state,
@@ -79,7 +81,13 @@ fn run(
     ));
     // Whatever still reads standard input in the background is not waited for.
     runtime.shutdown_background();
-    code
+    match code {
+        // A sandbox runs until it is told to stop; that is its end, not a fault.
+        Err(Failure::Error(error)) if is_sandbox && error.kind() == ErrorKind::Interrupted => {
+            Ok(ExitCode::SUCCESS)
+        }
+        code => code,
+    }
 }
 
 fn host(env: Env, arguments: &Arguments, output: &Output, process: RealProcess) -> Host {
@@ -98,7 +106,9 @@ fn host(env: Env, arguments: &Arguments, output: &Output, process: RealProcess) 
 
 async fn dispatch(earthkey: Earthkey, arguments: Arguments, output: &Output) -> Result<ExitCode, Failure> {
     match arguments.command {
-        Command::Login(command) => commands::login::run(&earthkey, command, output).await,
+        Command::Login(command) => {
+            commands::login::run(&earthkey, command, arguments.global.no_input, output).await
+        }
         Command::Token(command) => commands::token::token(&earthkey, command, output).await,
         Command::Header(command) => commands::token::header(&earthkey, command, output).await,
         Command::Status(command) => commands::status::run(&earthkey, command, output).await,

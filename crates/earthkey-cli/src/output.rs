@@ -4,10 +4,21 @@ use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 
+use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::args::Color;
 use crate::failure::Failure;
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
 
 /// How a command writes.
 pub(crate) struct Output {
@@ -34,6 +45,7 @@ impl Output {
     }
 
     /// Writes a line of data.
+    #[expect(clippy::unused_self, reason = "all that a command writes goes through its output")]
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(line.as_bytes())?;
@@ -80,17 +92,21 @@ impl Paint {
         self.paint("2", text)
     }
 
+    /// What a camera reads must not depend on the terminal's own colours.
+    pub(crate) fn black_on_white(self, text: &str) -> String {
+        self.paint("38;5;16;48;5;231", text)
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
+/// A text, and how it looks.
+pub(crate) type Cell = (String, Option<fn(Paint, &str) -> String>);
+
 /// Lays rows out in columns.
-pub(crate) fn table(
-    header: &[&str],
-    rows: &[Vec<(String, Option<fn(Paint, &str) -> String>)>],
-    paint: Paint,
-) -> String {
+pub(crate) fn table(header: &[&str], rows: &[Vec<Cell>], paint: Paint) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].0.chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use earthkey::error::Error;
 use earthkey::host::real::RealProcess;
+use rustix::process::getpgrp;
 use rustix::termios::OptionalActions;
 use rustix::termios::Termios;
 use rustix::termios::tcgetattr;
+use rustix::termios::tcgetpgrp;
 use rustix::termios::tcsetattr;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -25,7 +27,9 @@ impl TerminalState {
     }
 
     fn restore(&self) {
-        if let Some(termios) = &self.0 {
+        // A job in the background would be stopped for touching a terminal that is another's now.
+        let is_ours = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
+        if let Some(termios) = self.0.as_ref().filter(|_| is_ours) {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, termios);
         }
     }
@@ -44,7 +48,11 @@ pub(crate) async fn until_asked_to_stop(
     let mut hangup = listen(SignalKind::hangup())?;
     let mut command = std::pin::pin!(command);
     tokio::select! {
-        ended = &mut command => return ended,
+        ended = &mut command => {
+            // A hidden prompt that nobody answered in time still waits in the background.
+            terminal.restore();
+            return ended;
+        }
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}

@@ -1,5 +1,6 @@
 //! The person at the terminal: words on standard error, prompts, the browser.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::io::BufRead;
 use std::io::IsTerminal;
@@ -7,6 +8,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use earthkey::error::printable;
@@ -14,10 +16,12 @@ use earthkey::host::BoxFuture;
 use earthkey::host::Env;
 use earthkey::host::Interaction;
 use earthkey::host::Notice;
+use earthkey::host::http::is_confidential;
 use earthkey_record::variables::FRONT_VERSION;
 use indicatif::ProgressBar;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
+use rustix::process::Signal;
 use url::Url;
 
 use crate::args::Arguments;
@@ -36,6 +40,8 @@ pub(crate) struct Terminal {
     verbose: u8,
     browser: Option<String>,
     paint: Paint,
+    /// Whoever looks at a file twice warns of it twice; a person is told once.
+    warnings: Mutex<BTreeSet<String>>,
 }
 
 impl Terminal {
@@ -46,12 +52,13 @@ impl Terminal {
             verbose: arguments.global.verbose,
             browser: env.text("BROWSER").map(str::to_owned),
             paint: output.stderr,
+            warnings: Mutex::default(),
         }
     }
 
-    fn write(&self, text: &str) {
-        // With nobody to read it there is nobody to tell that it could not be written.
-        let _ = io::stderr().write_all(text.as_bytes());
+    /// Returns whether a warning has not been told yet.
+    fn is_news(&self, warning: &str) -> bool {
+        self.warnings.lock().is_ok_and(|mut warnings| warnings.insert(warning.to_owned()))
     }
 
     fn device(&self, uri: &Url, complete: Option<&Url>, user_code: &str, expires_in: u64) -> String {
@@ -60,16 +67,14 @@ impl Terminal {
         if self.is_live
             && let Ok(code) = QrCode::new(page.as_str())
         {
-            text.push_str(&code.render::<Dense1x2>().build());
-            text.push('\n');
+            for line in code.render::<Dense1x2>().build().lines() {
+                text.push_str(&self.paint.black_on_white(line));
+                text.push('\n');
+            }
         }
-        text.push_str(&format!("Visit {} within {}", self.paint.bold(page.as_str()), duration(expires_in)));
-        if complete.is_some() {
-            text.push_str(&format!("\nand confirm that it shows the code {}\n", self.paint.bold(user_code)));
-        } else {
-            text.push_str(&format!("\nand enter the code {}\n", self.paint.bold(user_code)));
-        }
-        text
+        let task = if complete.is_some() { "confirm that it shows" } else { "enter" };
+        let (page, code) = (self.paint.bold(page.as_str()), self.paint.bold(user_code));
+        text + &format!("Visit {page} within {}\nand {task} the code {code}\n", duration(expires_in))
     }
 }
 
@@ -92,12 +97,14 @@ impl Interaction for Terminal {
                 self.device(verification_uri, *verification_uri_complete, user_code, *expires_in)
             }
             Notice::Line(line) => format!("{line}\n"),
-            Notice::Warning(text) => format!("{}: {text}\n", self.paint.yellow("warning")),
+            Notice::Warning(text) if self.is_news(text) => {
+                format!("{}: {text}\n", self.paint.yellow("warning"))
+            }
             Notice::Story(text) if self.verbose >= 1 => format!("{}\n", self.paint.dim(text)),
             Notice::Wire(text) if self.verbose >= 3 => format!("{}\n", self.paint.dim(text)),
             _ => return,
         };
-        self.write(&text);
+        write(&text);
     }
 
     fn open_browser(&self, url: &Url) -> io::Result<()> {
@@ -105,7 +112,7 @@ impl Interaction for Terminal {
     }
 
     fn ask(&self, question: &str) -> BoxFuture<'_, io::Result<String>> {
-        self.write(question);
+        write(question);
         Box::pin(async {
             let read = || {
                 let mut line = String::new();
@@ -120,7 +127,13 @@ impl Interaction for Terminal {
         let question = question.to_owned();
         Box::pin(async move {
             let read = move || rpassword::prompt_password(question);
-            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+            let answer = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+            if answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+                // A hidden prompt takes Ctrl-C for a key; it means here what it means elsewhere.
+                rustix::process::kill_process(rustix::process::getpid(), Signal::INT)?;
+                std::future::pending::<()>().await;
+            }
+            answer
         })
     }
 
@@ -135,6 +148,12 @@ impl Interaction for Terminal {
     }
 }
 
+/// Writes words for people, at once.
+fn write(text: &str) {
+    // With nobody to read it there is nobody to tell that it could not be written.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// A spinner that leaves nothing behind.
 struct Spinner(ProgressBar);
 
@@ -146,6 +165,9 @@ impl Drop for Spinner {
 
 /// Starts `$BROWSER` or the platform's opener, detached, and waits for neither.
 fn open_browser(url: &Url, browser: Option<&str>) -> io::Result<()> {
+    if !is_confidential(url) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "only https pages are opened"));
+    }
     let platform = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let choices = browser.unwrap_or(platform);
     let mut last = io::Error::from(io::ErrorKind::NotFound);

@@ -82,8 +82,12 @@ impl Profile {
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     path: PathBuf,
+    /// What the file held when it was read: what an answer depends on.
+    bytes: Option<Vec<u8>>,
     shown: String,
     document: DocumentMut,
+    /// The table of logins: what a sandbox plays is remembered apart from what it stands for.
+    table: &'static str,
 }
 
 impl Config {
@@ -91,27 +95,34 @@ impl Config {
     pub fn load(host: &Host) -> Result<Self> {
         let path = host.env.config_directory()?.join("config.toml");
         let shown = display(&path, &host.env);
-        let text = match host.fs.read(&path, MAX_CONFIG) {
-            Ok(bytes) => String::from_utf8(bytes).map_err(|_| {
-                Error::configuration(format!("`{shown}` is not text"))
-                    .hint(format!("look at it, or move it away: `mv {shown} {shown}.damaged`"))
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let bytes = match host.fs.read(&path, MAX_CONFIG) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 return Err(Error::configuration(format!("cannot read `{shown}`")).caused_by(error));
             }
         };
+        let text = String::from_utf8(bytes.clone().unwrap_or_default()).map_err(|_| {
+            Error::configuration(format!("`{shown}` is not text"))
+                .hint(format!("look at it, or move it away: `mv {shown} {shown}.damaged`"))
+        })?;
         let document = text.parse().map_err(|error: toml_edit::TomlError| {
             Error::configuration(format!("`{shown}` is not valid TOML"))
-                .caused_by(error)
+                .caused_by(error.to_string().trim_end())
                 .hint(format!("mend the line that is named above in `{shown}`"))
         })?;
-        Ok(Self { path, shown, document })
+        let table = if host.env.text("EARTHKEY_SANDBOX").is_some() { "sandbox" } else { "login" };
+        Ok(Self { path, bytes, shown, document, table })
     }
 
     /// Returns the file's path.
     pub fn path(&self) -> &PathBuf {
         &self.path
+    }
+
+    /// Returns the file's bytes as they were read, `None` where there is no file.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.as_deref()
     }
 
     /// Returns where a key of a login stands, for messages.
@@ -129,7 +140,7 @@ impl Config {
 
     /// Returns what is remembered of a login.
     pub fn profile(&self, login: &Login) -> Profile {
-        let table = self.document.get("login").and_then(|logins| logins.get(login.to_string()));
+        let table = self.document.get(self.table).and_then(|logins| logins.get(login.to_string()));
         let text =
             |key: &str| table.and_then(|table| table.get(key)).and_then(Item::as_str).map(str::to_owned);
         let [url, client_id, provider, issuer, flow] = Profile::KEYS.map(text);
@@ -138,7 +149,7 @@ impl Config {
 
     /// Returns the logins of a system that something is remembered of.
     pub fn logins(&self, system: System) -> Vec<Login> {
-        let Some(table) = self.document.get("login").and_then(Item::as_table_like) else {
+        let Some(table) = self.document.get(self.table).and_then(Item::as_table_like) else {
             return Vec::new();
         };
         let logins = table.iter().filter_map(|(name, _)| name.parse::<Login>().ok());
@@ -147,8 +158,8 @@ impl Config {
 
     /// Remembers a login, keeping everything else of the file, comments included.
     pub fn remember(host: &Host, login: &Login, profile: &Profile) -> Result<()> {
-        Self::change(host, |document| {
-            let logins = document.entry("login").or_insert_with(|| {
+        Self::change(host, |document, table| {
+            let logins = document.entry(table).or_insert_with(|| {
                 let mut table = Table::new();
                 table.set_implicit(true);
                 Item::Table(table)
@@ -169,7 +180,7 @@ impl Config {
         })
     }
 
-    fn change(host: &Host, change: impl FnOnce(&mut DocumentMut)) -> Result<()> {
+    fn change(host: &Host, change: impl FnOnce(&mut DocumentMut, &str)) -> Result<()> {
         let directory = host.env.config_directory()?;
         let failed = |error: io::Error| {
             Error::store(format!("cannot write `{}`", directory.join("config.toml").display()))
@@ -178,15 +189,20 @@ impl Config {
         host.fs.create_directory(&directory).map_err(failed)?;
         // Two logins at once must not lose each other's lines.
         let lock = host.fs.open(&directory.join(".config.toml.lock"), true).map_err(failed)?;
-        for _ in 0..1000 {
-            if lock.try_lock().map_err(failed)? {
-                break;
+        let mut tries = 0;
+        while !lock.try_lock().map_err(failed)? {
+            tries += 1;
+            if tries > 1000 {
+                return Err(failed(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "another program keeps it locked",
+                )));
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         let mut config = Self::load(host)?;
         let before = config.document.to_string();
-        change(&mut config.document);
+        change(&mut config.document, config.table);
         let after = config.document.to_string();
         if after == before {
             return Ok(());

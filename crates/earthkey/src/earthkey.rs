@@ -17,19 +17,22 @@ pub use self::status::Status;
 use self::using::Using;
 use self::using::access_of;
 use self::using::clock;
+use self::using::grant_of;
+use self::using::label;
 use self::using::record_of;
 use crate::config::Config;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::Host;
+use crate::host::Notice;
 use crate::host::env::display;
 use crate::login::Login;
 use crate::login::System;
 use crate::oauth::revoke;
 use crate::refresh;
 use crate::refresh::Access;
+use crate::refresh::Provider;
 use crate::refresh::Want;
-use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::ledger::Binding;
@@ -37,6 +40,9 @@ use crate::system;
 use crate::system::Checked;
 use crate::system::Context;
 use crate::system::Source;
+
+/// The flow of a grant that a variable or the configuration gives.
+const GIVEN: &str = "given";
 
 /// Every login of one person on one host.
 pub struct Earthkey {
@@ -132,18 +138,18 @@ impl Earthkey {
         }
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
-        // What was found there decides what is served.
-        let _ = cx.read(config.path());
         let source = system::resolve(&cx, login).await?;
         // A form that this login does not have must not cost a refresh.
         if form == Form::Header && source.bearer == system::Bearer::Unknown {
             return Err(system::openeo::no_back_end(login));
         }
         let keep = self.keep(&source).await?;
+        // A token that is still good belongs where its grant belongs.
+        using::check_issuer(&self.host, &source, &keep)?;
         let using = Using { host: &self.host, source: &source, keep: &keep, want };
         let access = refresh::token(&self.host, &keep, &using, want).await?;
         let lines = if form == Form::Header { header_lines(&source, &access)? } else { Vec::new() };
-        self.remember(&cx, &arguments, &source, &keep, &access, &lines);
+        self.remember(&cx, &arguments, &using, &access, &lines);
         Ok((access, lines))
     }
 
@@ -167,15 +173,18 @@ impl Earthkey {
         &self,
         cx: &Context<'_>,
         arguments: &Arguments<'_>,
-        source: &Source,
-        keep: &Keep<'_>,
+        using: &Using<'_>,
         access: &Access,
         lines: &[String],
     ) {
-        // The home may have been written since it was resolved; its bytes are judged as they are
-        // now, and together with the grant that they hold.
+        let (source, keep) = (using.source, using.keep);
+        // The home may have been written since it was resolved; what it holds now must be what the
+        // token was obtained with.
         let Ok(reading) = keep.read() else { return };
         let (Ok(Some(contents)), Some(file)) = (reading.slot, reading.file) else { return };
+        if using.at_hand(&contents).is_none_or(|held| held.token != access.token) {
+            return;
+        }
         let Some(digest) = self.host.records.digest(&file) else { return };
         let home = &keep.places().home;
         let mut dependencies = cx.dependencies();
@@ -185,7 +194,7 @@ impl Earthkey {
         let record = Record {
             headers: lines.iter().map(earthkey_record::secret::Secret::new).collect(),
             dependencies,
-            ..record_of(access, &source.login, contents.fingerprint())
+            ..record_of(access, &label(source, keep), grant_of(&contents))
         };
         self.host.records.write(arguments, self.host.env.environment(), record);
     }
@@ -198,10 +207,16 @@ impl Earthkey {
                 .with_credential(format!("none: there is no {place}"))
                 .hint(format!("sign in: `earthkey login {}`", source.login))
         };
-        if let Some(given) = &source.given {
+        if source.given.is_some() {
             let keep = Keep::create(&self.host, &source.home)?;
             if keep.contents()?.is_none() {
-                self.put_given(source, &keep, given).await?;
+                self.put_given(source, &keep).await?;
+                self.host.interaction.tell(&Notice::Line(&format!(
+                    "the grant of `{}` is given by a variable or the configuration; what the provider \
+                     replaces it with is kept in {}",
+                    source.login,
+                    display(&source.home.path, &self.host.env)
+                )));
             }
             return Ok(keep);
         }
@@ -211,25 +226,20 @@ impl Earthkey {
         if is_signed_in { Ok(keep) } else { Err(missing()) }
     }
 
-    async fn put_given(&self, source: &Source, keep: &Keep<'_>, given: &Contents) -> Result<()> {
+    /// Puts what is given into a home of its own, where its successors are kept.
+    async fn put_given(&self, source: &Source, keep: &Keep<'_>) -> Result<()> {
+        let Some(given) = &source.given else { return Ok(()) };
         let metadata = source.metadata(&self.host).await?;
         let origin = metadata.token_endpoint.map(|url| url.origin().ascii_serialization());
         let binding = Binding {
             issuer: source.issuer.clone(),
             origin: origin.unwrap_or_default(),
             client_id: source.client.id.clone(),
-            flow: "given".into(),
+            flow: GIVEN.into(),
             granted_at: self.host.clock.now(),
             ..Binding::default()
         };
-        keep.put(given, binding).await?;
-        self.host.interaction.tell(&crate::host::Notice::Line(&format!(
-            "the grant of `{}` is given by a variable or the configuration; what the provider replaces \
-             it with is kept in {}",
-            source.login,
-            display(&source.home.path, &self.host.env)
-        )));
-        Ok(())
+        keep.put(given, binding).await.map(drop)
     }
 
     /// Calls a real endpoint of the system with a token. A client that signs in for itself is
@@ -266,9 +276,10 @@ impl Earthkey {
             return Ok(account);
         }
         let checked = self.check(login).await?;
-        checked
-            .account
-            .ok_or_else(|| Error::refused(format!("`{}` does not say whose token it is", checked.called)))
+        checked.account.ok_or_else(|| {
+            Error::refused(format!("`{}` does not say whose token it is", checked.called))
+                .hint(format!("see what is known of it: `earthkey status {login}`"))
+        })
     }
 
     /// Ends a login: its grant, its records, its ledger; at the provider too where asked.
@@ -293,27 +304,31 @@ impl Earthkey {
         };
         let revoked = if revoke { self.revoke(&source, &keep).await? } else { false };
         let was_signed_in = keep.clear().await?;
-        self.host.records.remove_login(&login.to_string());
+        self.host.records.remove_login(&label(&source, &keep));
         Ok(LoggedOut { was_signed_in, revoked })
     }
 
     /// Asks the provider to revoke the grant; the login stays if the provider does not.
     async fn revoke(&self, source: &Source, keep: &Keep<'_>) -> Result<bool> {
-        let Some(Grant::RefreshToken(token)) = keep.contents()?.and_then(|contents| contents.grant) else {
-            return Ok(false);
+        // An old copy may have been written back; the newest token is the one that lives.
+        let contents = match keep.try_lease()? {
+            Some(lease) => keep.adopt(&lease).await?.map(|held| held.contents),
+            None => keep.contents()?,
         };
+        let grant = contents.and_then(|contents| contents.grant);
+        let Some(grant @ Grant::RefreshToken(token)) = &grant else { return Ok(false) };
         let metadata = source.metadata(&self.host).await?;
         let Some(endpoint) = metadata.revocation_endpoint else {
             return Err(Error::configuration(format!("`{}` has no revocation endpoint", source.issuer))
                 .hint(format!("end it here alone: `earthkey logout {}`", source.login)));
         };
-        using::check_bound(&self.host, source, keep, &endpoint, Some(&token))?;
+        using::check_bound(&self.host, source, keep, &endpoint, grant)?;
         let failed = |cause: String| {
             Error::network(format!("`{}` did not revoke the login", source.issuer))
                 .caused_by(cause)
                 .hint(format!("it is still there; end it here alone: `earthkey logout {}`", source.login))
         };
-        let request = source.revocation_request(&endpoint, &token);
+        let request = source.revocation_request(&endpoint, token);
         let response = self.host.http.send(request).await.map_err(|error| failed(error.to_string()))?;
         revoke::parse(&response).map_err(|error| failed(error.to_string()))?;
         Ok(true)

@@ -30,6 +30,7 @@ use crate::host::Notice;
 use crate::host::fs::FileKind;
 use crate::host::http::Request;
 use crate::host::http::Response;
+use crate::host::http::SendError;
 use crate::host::http::is_confidential;
 use crate::login::Login;
 use crate::login::System;
@@ -37,10 +38,12 @@ use crate::oauth::client::Client;
 use crate::oauth::metadata;
 use crate::oauth::metadata::IssuerComparison;
 use crate::oauth::metadata::Metadata;
+use crate::oauth::metadata::MetadataError;
 use crate::oauth::token;
 use crate::refresh::Access;
 use crate::secret::AccessToken;
 use crate::secret::ClientSecret;
+use crate::secret::Password;
 use crate::secret::RefreshToken;
 use crate::store::Contents;
 use crate::store::Grant;
@@ -68,12 +71,18 @@ enum Look {
 impl<'a> Context<'a> {
     /// Begins a resolution.
     pub fn new(host: &'a Host, config: &'a Config) -> Self {
-        Self { host, config, looked_at: RefCell::default() }
+        let look = match config.bytes() {
+            Some(bytes) => Look::File(zeroize::Zeroizing::new(bytes.to_vec())),
+            None => Look::Absent,
+        };
+        Self { host, config, looked_at: RefCell::new(vec![(config.path().clone(), look)]) }
     }
 
     /// Returns the sandbox that every system is moved to, if there is one.
     pub fn sandbox(&self) -> Result<Option<Url>> {
-        let Some(text) = self.host.env.text("EARTHKEY_SANDBOX") else { return Ok(None) };
+        let Some(text) = self.host.env.raw("EARTHKEY_SANDBOX") else { return Ok(None) };
+        // Set and empty is a mistake that must not lead to the real systems.
+        let text = text.to_str().unwrap_or_default();
         let url = Url::parse(text).ok().filter(crate::host::http::is_loopback);
         url.map(Some).ok_or_else(|| {
             Error::configuration("the sandbox's address is not one of this machine")
@@ -90,8 +99,14 @@ impl<'a> Context<'a> {
         if is_local {
             return Ok(None);
         }
-        self.host.interaction.tell(&Notice::Line(&format!("`{text}` is played by the sandbox")));
         Ok(Some(format!("{sandbox}{place}")))
+    }
+
+    /// Says that an address is played by the sandbox.
+    pub(crate) fn tell_moved(&self, named: &str, to: &str) {
+        if named.trim_end_matches('/') != to.trim_end_matches('/') {
+            self.host.interaction.tell(&Notice::Line(&format!("`{named}` is played by the sandbox")));
+        }
     }
 
     /// Reads a file that the answer depends on; `None` where there is none.
@@ -133,17 +148,6 @@ impl<'a> Context<'a> {
     fn looked(&self, path: &Path, look: Look) {
         self.looked_at.borrow_mut().push((path.to_owned(), look));
     }
-
-    /// Fetches a JSON document that no secret is needed for.
-    pub(crate) async fn fetch(&self, url: Url, what: &str) -> Result<Response> {
-        if !is_confidential(&url) {
-            return Err(plain_http(&url));
-        }
-        let shown = crate::host::http::Loggable(&url).to_string();
-        self.host.http.send(Request::get(url)).await.map_err(|error| {
-            Error::network(format!("{what} cannot be fetched from `{shown}`")).caused_by(error)
-        })
-    }
 }
 
 /// What a person asked for when signing in.
@@ -159,6 +163,10 @@ pub struct LoginOptions {
     pub client_id: Option<String>,
     /// The client's secret.
     pub client_secret: Option<ClientSecret>,
+    /// The person's name, for `Flow::Basic`.
+    pub username: Option<String>,
+    /// The person's password, for `Flow::Basic`.
+    pub password: Option<Password>,
     /// The refresh token that `Flow::Refresh` proves.
     pub refresh_token: Option<RefreshToken>,
     /// The scopes.
@@ -171,6 +179,8 @@ pub struct LoginOptions {
     pub force: bool,
     /// How long a person is waited for.
     pub timeout: Option<Duration>,
+    /// Whether nobody is there: a flow that needs a person is an error at once.
+    pub unattended: bool,
 }
 
 /// How to sign in: what the flow needs, and where the grant goes then.
@@ -183,6 +193,8 @@ pub struct Signing {
     pub source: Source,
     /// What is remembered.
     pub profile: Profile,
+    /// Where the system's own client must be told which client was chosen.
+    pub companion: Option<Home>,
 }
 
 /// A login that was found, with everything that using it takes.
@@ -215,8 +227,10 @@ pub struct Source {
 pub enum Endpoints {
     /// Known.
     Known(Box<Metadata>),
-    /// To be asked for.
+    /// To be asked for at the issuer.
     Discover(IssuerComparison),
+    /// To be asked for at an openEO back-end that takes a name and a password.
+    BackEnd(Url),
 }
 
 /// How a token is shown to a system.
@@ -226,6 +240,8 @@ pub enum Bearer {
     Plain,
     /// `Bearer oidc/PROVIDER/TOKEN` (openEO API, section "Bearer").
     Openeo(String),
+    /// `Bearer basic//TOKEN` (openEO API, section "Bearer").
+    OpeneoBasic,
     /// Not known: the token's issuer is known, but not for which back-end it is.
     Unknown,
 }
@@ -236,6 +252,7 @@ impl Source {
         match &self.endpoints {
             Endpoints::Known(metadata) => Ok((**metadata).clone()),
             Endpoints::Discover(comparison) => discover(host, &self.issuer, *comparison).await,
+            Endpoints::BackEnd(url) => openeo::basic_metadata(host, url).await,
         }
     }
 
@@ -252,13 +269,20 @@ impl Source {
             Grant::RefreshToken(token) if self.login.system == System::Earthscope => {
                 earthscope::refresh_request(self, endpoint, token)
             }
-            Grant::RefreshToken(token) => token::refresh_request(&self.client, endpoint, token, scopes),
+            Grant::RefreshToken(token) => {
+                let request = token::refresh_request(&self.client, endpoint, token, scopes);
+                match audience {
+                    Some(audience) => request.field("audience", audience),
+                    None => request,
+                }
+            }
             Grant::ClientCredentials(_) => token::client_credentials_request(
                 &self.client,
                 endpoint,
                 scopes.unwrap_or(&self.scopes),
                 audience,
             ),
+            Grant::Basic { username, password } => openeo::basic_request(endpoint, username, password),
         }
     }
 
@@ -280,6 +304,7 @@ impl Source {
         let value = match &self.bearer {
             Bearer::Plain => format!("Bearer {}", token.expose()),
             Bearer::Openeo(provider) => format!("Bearer oidc/{provider}/{}", token.expose()),
+            Bearer::OpeneoBasic => format!("Bearer basic//{}", token.expose()),
             Bearer::Unknown => return Err(openeo::no_back_end(&self.login)),
         };
         Ok(vec![("Authorization", value)])
@@ -352,6 +377,20 @@ pub async fn check(cx: &Context<'_>, source: &Source, access: &Access) -> Result
     }
 }
 
+/// Fetches a JSON document that no secret is needed for.
+pub(crate) async fn fetch(host: &Host, url: Url, what: &str) -> Result<Response> {
+    if !is_confidential(&url) {
+        return Err(plain_http(&url));
+    }
+    let shown = crate::host::http::Loggable(&url).to_string();
+    let sent = host.http.send(Request::get(url)).await;
+    sent.map_err(|error| {
+        Error::network(format!("{what} cannot be fetched from `{shown}`"))
+            .caused_by(error)
+            .hint("look at the address and at the network")
+    })
+}
+
 /// Fetches a provider's metadata.
 pub(crate) async fn discover(host: &Host, issuer: &str, comparison: IssuerComparison) -> Result<Metadata> {
     let url = address(issuer, "issuer")?;
@@ -361,12 +400,20 @@ pub(crate) async fn discover(host: &Host, issuer: &str, comparison: IssuerCompar
     let mut first = None;
     for candidate in metadata::candidates(&url) {
         let response = host.http.send(Request::get(candidate)).await.map_err(|error| {
-            Error::network(format!("`{issuer}` cannot be reached"))
+            let what = match error {
+                SendError::NotSent(_) => "cannot be reached",
+                _ => "gives no usable answer",
+            };
+            Error::network(format!("`{issuer}` {what}"))
                 .caused_by(error)
                 .hint("look at the address and at the network")
         })?;
         match metadata::parse(issuer, comparison, &response) {
             Ok(metadata) => return Ok(metadata),
+            Err(MetadataError::Status(status @ (429 | 500..))) => {
+                return Err(Error::network(format!("`{issuer}` answers with status {status}"))
+                    .hint("the provider has trouble; try again later"));
+            }
             Err(error) => {
                 first.get_or_insert(error);
             }
@@ -408,16 +455,18 @@ pub(crate) async fn call(
     for (_, value) in source.header(&access.token)? {
         request = request.authorization(&value);
     }
-    let response = cx
-        .host
-        .http
-        .send(request)
-        .await
-        .map_err(|error| Error::network(format!("`{shown}` cannot be reached")).caused_by(error))?;
+    let response = cx.host.http.send(request).await.map_err(|error| {
+        Error::network(format!("`{shown}` gives no answer"))
+            .caused_by(error)
+            .hint("look at the network, and try again")
+    })?;
     let said = String::from_utf8_lossy(&response.body);
     match response.status {
         200..300 => serde_json::from_slice(&response.body).map_err(|error| {
-            Error::network(format!("`{shown}` answers with no JSON object")).caused_by(error)
+            // The error's own text quotes what it found, which may be the token.
+            Error::network(format!("`{shown}` answers with no JSON object"))
+                .caused_by(format!("line {}, column {}", error.line(), error.column()))
+                .hint("look at the address; a proxy or a portal may stand between")
         }),
         401 | 403 => Err(Error::refused(format!("`{shown}` does not accept the token"))
             .caused_by(format!("status {}: {}", response.status, redacted(&said, &access.token)))

@@ -13,7 +13,9 @@ use earthkey::error::Error;
 use earthkey::flow::Flow;
 use earthkey::host::Notice;
 use earthkey::login::Login;
+use earthkey::login::System;
 use earthkey::secret::ClientSecret;
+use earthkey::secret::Password;
 use earthkey::secret::RefreshToken;
 use earthkey::system::LoginOptions;
 use serde_json::json;
@@ -34,6 +36,7 @@ Flows:
   device              a code, entered on any device
   client-credentials  the client's own credentials, no person
   refresh             a refresh token that you have, on standard input
+  basic               a name and a password (openEO)
 
 Examples:
   earthkey login earthscope
@@ -67,6 +70,14 @@ pub(crate) struct LoginArguments {
     #[arg(long)]
     client_secret_stdin: bool,
 
+    /// The name for the flow `basic`
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+
+    /// Read the password for the flow `basic` from standard input
+    #[arg(long, conflicts_with = "client_secret_stdin")]
+    password_stdin: bool,
+
     /// The scopes
     #[arg(long, value_name = "S,S", value_delimiter = ',')]
     scopes: Option<Vec<String>>,
@@ -99,6 +110,7 @@ pub(crate) struct LoginArguments {
 pub(crate) async fn run(
     earthkey: &Earthkey,
     arguments: LoginArguments,
+    no_input: bool,
     output: &Output,
 ) -> Result<ExitCode, Failure> {
     let login: Login = arguments.login.parse()?;
@@ -109,22 +121,32 @@ pub(crate) async fn run(
         provider: arguments.provider,
         client_id: arguments.client_id,
         client_secret: None,
+        username: arguments.username,
+        password: None,
         refresh_token: None,
         scopes: arguments.scopes,
         audience: arguments.audience,
         no_browser: arguments.no_browser,
         force: arguments.force,
         timeout: arguments.timeout.map(Duration::from_secs),
+        unattended: no_input,
     };
     if arguments.client_secret_stdin {
         let secret = secret(earthkey, "client secret", &login).await?;
         options.client_secret = Some(ClientSecret::new(secret));
     }
+    if arguments.password_stdin || flow == Some(Flow::Basic) {
+        options.password = Some(Password::new(secret(earthkey, "password", &login).await?));
+    }
     if flow == Some(Flow::Refresh) {
         let token = secret(earthkey, "refresh token", &login).await?;
-        options.refresh_token = Some(RefreshToken::new(token));
+        options.refresh_token = Some(RefreshToken::new(token.trim()));
     }
     if arguments.quiet {
+        // A page that is printed to be visited anywhere is what pasting is for.
+        if options.flow.is_none() && login.system == System::Oidc {
+            options.flow = Some(Flow::Paste);
+        }
         let begun = earthkey.begin_login(&login, &options).await?;
         if output.json {
             output.document(&json!({"url": begun.url.as_str(), "finish": begun.finish}))?;
@@ -190,6 +212,7 @@ async fn secret(earthkey: &Earthkey, what: &str, login: &Login) -> Result<String
         let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other);
         read.and_then(|read| read).map_err(|error| missing().caused_by(error))?
     };
-    let secret = text.trim();
+    // A password may begin or end with a space; what ends the line is not of it.
+    let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() { Err(missing().into()) } else { Ok(secret.to_owned()) }
 }

@@ -3,10 +3,12 @@
 use url::Url;
 
 use super::Earthkey;
+use super::GIVEN;
 use super::using;
 use super::using::Using;
 use crate::config::Config;
 use crate::error::Error;
+use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::flow;
 use crate::flow::Flow;
@@ -20,15 +22,17 @@ use crate::flow::pending::Asked;
 use crate::host::Notice;
 use crate::host::env::display;
 use crate::login::Login;
+use crate::login::System;
 use crate::oauth::client::ClientAuthentication;
 use crate::oauth::id_token::Claims;
+use crate::oauth::jose;
 use crate::oauth::token::TokenResponse;
 use crate::oauth::token::code_request;
 use crate::refresh;
 use crate::refresh::Provider;
 use crate::refresh::Want;
+use crate::secret::AccessToken;
 use crate::secret::AuthorizationCode;
-use crate::secret::Nonce;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
@@ -71,28 +75,37 @@ pub struct Begun {
 struct Granted {
     response: TokenResponse,
     claims: Option<Claims>,
-    returned: Option<Returned>,
 }
 
 impl Earthkey {
     /// Signs in.
     pub async fn login(&self, login: &Login, options: &LoginOptions) -> Result<SignedIn> {
+        if let Some(flow) = options.flow {
+            check_attended(login, flow, options)?;
+        }
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let signing = system::plan(&cx, login, options).await?;
+        check_attended(login, signing.flow, options)?;
+        if signing.source.given.is_some() && signing.flow != Flow::ClientCredentials {
+            return Err(Error::configuration(format!(
+                "`{login}` is given by a variable or the configuration, which would hide a login"
+            ))
+            .hint("unset the variable, or remove the line from the configuration, then sign in"));
+        }
         if signing.flow == Flow::Refresh {
             return self.login_with_token(signing, options).await;
         }
         // Whoever cannot keep a grant need not ask a person for one.
-        let keep = self.prepare(&signing.source).await?;
+        let keep = self.prepare(&signing.source, options.force).await?;
         let plan = &signing.plan;
         let granted = match signing.flow {
             Flow::Loopback(port) => {
                 let returned = flow::loopback::run(&self.host, plan, Listener::bind(port).await?).await?;
-                let attempt = returned.attempt.clone();
-                let mut granted = self.redeem_code(plan, &returned.code, &attempt).await?;
-                granted.returned = Some(returned);
-                granted
+                let ended = self.keep_returned(&signing, &keep, &returned, options).await;
+                // The browser is not left with a page that cannot be opened, however this ended.
+                returned.last_page().await;
+                return ended;
             }
             Flow::Paste => {
                 let attempt = paste::attempt(&self.host);
@@ -100,8 +113,10 @@ impl Earthkey {
                 self.redeem_code(plan, &code, &attempt).await?
             }
             Flow::Device => {
+                let keys = flow::id::keys(&self.host, plan).await?;
                 let response = flow::device::run(&self.host, plan).await?;
-                self.with_claims(plan, response, None).await?
+                let claims = flow::id::check(&self.host, plan, keys.as_ref(), &response, None)?;
+                Granted { response, claims }
             }
             Flow::ClientCredentials => {
                 if plan.client.authentication == ClientAuthentication::None {
@@ -111,7 +126,15 @@ impl Earthkey {
                         )));
                 }
                 let response = flow::client_credentials::run(&self.host, plan).await?;
-                Granted { response, claims: None, returned: None }
+                Granted { response, claims: None }
+            }
+            Flow::Basic => {
+                let endpoint = plan.endpoint(plan.metadata.token_endpoint.as_ref(), "token endpoint")?;
+                let grant = own_grant(&signing, options)
+                    .ok_or_else(|| Error::internal("a name and a password were asked for"))?;
+                let request = signing.source.token_request(endpoint, &grant, None, None);
+                let response = flow::basic::run(&self.host, plan, request).await?;
+                Granted { response, claims: None }
             }
             Flow::Refresh => return Err(Error::internal("the flow `refresh` is handled above")),
         };
@@ -125,11 +148,12 @@ impl Earthkey {
         let signing = system::plan(&cx, login, options).await?;
         if !matches!(signing.flow, Flow::Loopback(_) | Flow::Paste) {
             return Err(Error::usage(format!("the flow `{}` has no page to print", signing.flow.name()))
-                .hint(format!("name one that has: `earthkey login {login} --flow paste --quiet`")));
+                .hint(format!("sign in without `--quiet`: `earthkey login {login}`")));
         }
         let attempt = paste::attempt(&self.host);
         let asked = Asked {
-            url: options.url.clone(),
+            url: signing.profile.url.clone(),
+            issuer: Some(signing.plan.metadata.issuer.clone()),
             client_id: Some(signing.plan.client.id.clone()),
             provider: options.provider.clone(),
             scopes: Some(signing.plan.scopes.clone()),
@@ -141,20 +165,28 @@ impl Earthkey {
 
     /// Ends a sign-in that [`Earthkey::begin_login`] began, with what the browser ended at.
     pub async fn finish_login(&self, login: &Login, pasted: &str, options: LoginOptions) -> Result<SignedIn> {
-        let (attempt, asked) = pending::take(&self.host, login)?;
+        let asked = pending::asked(&self.host, login)?;
         let options = LoginOptions {
-            url: asked.url.or(options.url),
-            client_id: asked.client_id,
-            provider: asked.provider,
-            scopes: asked.scopes,
-            audience: asked.audience,
+            url: asked.url.clone().or(options.url),
+            client_id: asked.client_id.clone(),
+            provider: asked.provider.clone(),
+            scopes: asked.scopes.clone(),
+            audience: asked.audience.clone(),
             flow: Some(Flow::Paste),
             ..options
         };
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let signing = system::plan(&cx, login, &options).await?;
-        let keep = self.prepare(&signing.source).await?;
+        let issuer = &signing.plan.metadata.issuer;
+        if asked.issuer.as_ref() != Some(issuer) {
+            return Err(Error::configuration(format!(
+                "`{login}` leads to `{issuer}` now, and the page was another's"
+            ))
+            .hint(format!("begin anew: `earthkey login {login} --quiet`")));
+        }
+        let keep = self.prepare(&signing.source, options.force).await?;
+        let (attempt, _) = pending::take(&self.host, login)?;
         let code = paste::code_of(&signing.plan, &attempt, pasted)?;
         let granted = self.redeem_code(&signing.plan, &code, &attempt).await?;
         self.keep_granted(&signing, &keep, granted, &options).await
@@ -167,7 +199,7 @@ impl Earthkey {
             Error::usage("the flow `refresh` needs a refresh token on standard input")
                 .hint(format!("earthkey login {} --flow refresh <FILE", signing.source.login))
         })?;
-        let keep = self.prepare(&signing.source).await?;
+        let keep = self.prepare(&signing.source, options.force).await?;
         let given = Contents { grant: Some(Grant::RefreshToken(token.clone())), ..Contents::default() };
         let place = self.host.env.state_directory()?.join("given");
         let proof = Source {
@@ -178,15 +210,19 @@ impl Earthkey {
             given: Some(given),
             ..signing.source.clone()
         };
-        let proof_keep = self.keep(&proof).await?;
+        let proof_keep = Keep::create(&self.host, &proof.home)?;
+        if proof_keep.contents()?.is_none() {
+            self.put_given(&proof, &proof_keep).await?;
+        }
         let want = Want { force: true, ..Want::default() };
         let using = Using { host: &self.host, source: &proof, keep: &proof_keep, want: &want };
         let proven = refresh::token(&self.host, &proof_keep, &using, &want).await;
         let access = match proven {
             Ok(access) => access,
             Err(error) => {
-                // What was refused is worth nothing; what is merely unknown is kept.
-                if error.kind() == crate::error::ErrorKind::Refused {
+                // What was refused or never sent is worth nothing here; whatever else went wrong, a
+                // successor may have to be picked up.
+                if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Configuration) {
                     proof_keep.clear().await?;
                 }
                 return Err(error);
@@ -205,14 +241,14 @@ impl Earthkey {
             id_token: contents.id_token,
             scopes: Some(access.scopes),
         };
-        let granted = Granted { response, claims: None, returned: None };
+        let granted = Granted { response, claims: None };
         let signed_in = self.keep_granted(&signing, &keep, granted, options).await?;
         proof_keep.clear().await?;
         Ok(signed_in)
     }
 
-    /// Opens the home and makes sure that it can be written.
-    async fn prepare<'k>(&'k self, source: &'k Source) -> Result<Keep<'k>> {
+    /// Opens the home and makes sure that it can be written, and that what is there can be read.
+    async fn prepare<'k>(&'k self, source: &'k Source, force: bool) -> Result<Keep<'k>> {
         if source.given.is_some()
             && !source.home.path.starts_with(self.host.env.state_directory()?.join("given"))
         {
@@ -220,24 +256,32 @@ impl Earthkey {
         }
         let keep = Keep::create(&self.host, &source.home)?;
         keep.check_writable().await?;
+        if !force {
+            keep.contents()?;
+        }
         Ok(keep)
+    }
+
+    /// Redeems the code that a browser came back with, and keeps what it brings.
+    async fn keep_returned(
+        &self,
+        signing: &Signing,
+        keep: &Keep<'_>,
+        returned: &Returned,
+        options: &LoginOptions,
+    ) -> Result<SignedIn> {
+        let granted = self.redeem_code(&signing.plan, &returned.code, &returned.attempt).await?;
+        self.keep_granted(signing, keep, granted, options).await
     }
 
     async fn redeem_code(&self, plan: &Plan, code: &AuthorizationCode, attempt: &Attempt) -> Result<Granted> {
         let endpoint = plan.endpoint(plan.metadata.token_endpoint.as_ref(), "token endpoint")?;
+        let keys = flow::id::keys(&self.host, plan).await?;
         let request = code_request(&plan.client, endpoint, code, attempt.redirect_uri(), attempt.verifier());
         let response = flow::redeem(&self.host, plan, request).await?;
-        self.with_claims(plan, response, Some(attempt.nonce())).await
-    }
-
-    async fn with_claims(
-        &self,
-        plan: &Plan,
-        response: TokenResponse,
-        nonce: Option<&Nonce>,
-    ) -> Result<Granted> {
-        let claims = flow::id::check(&self.host, plan, &response, nonce).await?;
-        Ok(Granted { response, claims, returned: None })
+        let nonce = Some(attempt.nonce());
+        let claims = flow::id::check(&self.host, plan, keys.as_ref(), &response, nonce)?;
+        Ok(Granted { response, claims })
     }
 
     /// Puts what was granted into its home, after a look at whose login is there.
@@ -248,11 +292,12 @@ impl Earthkey {
         granted: Granted,
         options: &LoginOptions,
     ) -> Result<SignedIn> {
-        let Granted { response, claims, returned } = granted;
+        let Granted { response, claims } = granted;
         let source = &signing.source;
         let metadata = &signing.plan.metadata;
         let account = claims.as_ref().map(flow::id::account);
-        let subject = claims.map(|claims| claims.sub);
+        // Where no ID token says whose it is, an access token that is a JWT may.
+        let subject = claims.map(|claims| claims.sub).or_else(|| subject_of(Some(&response.access_token)));
         let scopes = response.scopes.clone().unwrap_or_else(|| signing.plan.scopes.clone());
         let origin = metadata.token_endpoint.as_ref().map(|url| url.origin().ascii_serialization());
         let binding = Binding {
@@ -265,17 +310,23 @@ impl Earthkey {
             subject,
             granted_at: self.host.clock.now(),
         };
-        let contents = contents_of(signing, &response);
-        self.agree_to_replace(keep, &contents, &binding, options).await?;
-        self.host.records.remove_login(&source.login.to_string());
+        let own = own_grant(signing, options);
+        let contents = Contents { grant: own, ..Contents::default() }.after(&response);
+        self.agree_to_replace(source.login.system, keep, &contents, &binding, options).await?;
+        self.host.records.remove_login(&using::label(source, keep));
         let held = keep.put(&contents, binding).await?;
-        Config::remember(&self.host, &source.login, &signing.profile)?;
+        if let Some(companion) = &signing.companion {
+            Keep::create(&self.host, companion)?.write(&Contents::default()).await?;
+        }
+        if let Err(error) = Config::remember(&self.host, &source.login, &signing.profile) {
+            // The login itself is kept; what is not remembered has to be named again.
+            self.host
+                .interaction
+                .tell(&Notice::Warning(&format!("{error}; name the provider again next time")));
+        }
         let want = Want::default();
         let using = Using { host: &self.host, source, keep, want: &want };
         let access = using.record(&response, &held)?;
-        if let Some(returned) = returned {
-            returned.last_page().await;
-        }
         let refreshable = contents.grant.is_some();
         if !refreshable {
             self.host.interaction.tell(&Notice::Warning(
@@ -298,6 +349,7 @@ impl Earthkey {
     /// replaced.
     async fn agree_to_replace(
         &self,
+        system: System,
         keep: &Keep<'_>,
         contents: &Contents,
         new: &Binding,
@@ -313,18 +365,26 @@ impl Earthkey {
         let old = match keep.ledger()?.entries.binding {
             Some(old) => old,
             // What the system's own client put there says less of itself.
-            None if plays_over_real => Binding { issuer: "its provider".into(), ..Binding::default() },
+            None if plays_over_real => Binding::default(),
+            // What the system's own client put there may say whose it is by its access token.
+            None if subject_of(present.access_token.as_ref()).is_some() => Binding {
+                issuer: new.issuer.clone(),
+                subject: subject_of(present.access_token.as_ref()),
+                ..Binding::default()
+            },
             None => return Ok(()),
         };
         let other_account = matches!((&old.subject, &new.subject), (Some(old), Some(new)) if old != new)
             || old.issuer != new.issuer;
         let is_own_grant = |flow: &str| flow == Flow::ClientCredentials.name();
-        let other_kind = is_own_grant(&old.flow) != is_own_grant(&new.flow);
+        // What is given is what it is given as.
+        let other_kind = old.flow != GIVEN && is_own_grant(&old.flow) != is_own_grant(&new.flow);
         if !other_account && !other_kind && !plays_over_real {
             return Ok(());
         }
         let who = |binding: &Binding| match binding.account.as_ref().or(binding.subject.as_ref()) {
             Some(account) => format!("`{account}` at `{}`", binding.issuer),
+            None if binding.issuer.is_empty() => "a real provider".to_owned(),
             None => format!("`{}`", binding.issuer),
         };
         let text = format!("there is a login of {} already; this one is of {}", who(&old), who(new));
@@ -334,19 +394,38 @@ impl Earthkey {
                 return Ok(());
             }
         }
-        Err(Error::login_required(text)
-            .hint("replace it: add `--force`")
-            .hint("or keep both: sign in under another name, as `SYSTEM/NAME`"))
+        Err(Error::login_required(text).hint("replace it: add `--force`").hint(match system {
+            // The Python client's file has one place per provider and client.
+            System::Openeo => "or keep both, with a client of your own for one: `--client-id ID`",
+            _ => "or keep both: sign in under another name, as `SYSTEM/NAME`",
+        }))
     }
 }
 
-fn contents_of(signing: &Signing, response: &TokenResponse) -> Contents {
-    let own = match (&signing.flow, &signing.plan.client.authentication) {
+/// Refuses a flow that would wait for a person where it was said that nobody is there.
+fn check_attended(login: &Login, flow: Flow, options: &LoginOptions) -> Result<()> {
+    if !options.unattended || !matches!(flow, Flow::Loopback(_) | Flow::Paste | Flow::Device) {
+        return Ok(());
+    }
+    Err(Error::login_required(format!("the flow `{}` needs a person, and nobody may be asked", flow.name()))
+        .hint(format!("sign in without `--no-input`: `earthkey login {login}`")))
+}
+
+/// Returns whose an access token is, where it is a JWT that says so.
+fn subject_of(token: Option<&AccessToken>) -> Option<String> {
+    jose::peek(token?.expose())?.get("sub")?.as_str().map(str::to_owned)
+}
+
+/// Returns the grant that is the caller's own, where the flow does not bring one.
+fn own_grant(signing: &Signing, options: &LoginOptions) -> Option<Grant> {
+    match (signing.flow, &signing.plan.client.authentication) {
         (
             Flow::ClientCredentials,
             ClientAuthentication::SecretBasic(secret) | ClientAuthentication::SecretPost(secret),
         ) => Some(Grant::ClientCredentials(secret.clone())),
+        (Flow::Basic, _) => {
+            Some(Grant::Basic { username: options.username.clone()?, password: options.password.clone()? })
+        }
         _ => None,
-    };
-    Contents { grant: own, ..Contents::default() }.after(response)
+    }
 }

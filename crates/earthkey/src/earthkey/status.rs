@@ -96,12 +96,14 @@ impl Earthkey {
             match system::list(&cx, system) {
                 Ok(logins) => {
                     for login in logins {
-                        all.push(self.status(&login).await?);
+                        // One login that cannot be looked at must not hide the others.
+                        let status = self.status(&login).await;
+                        all.push(status.unwrap_or_else(|error| broken(&login, &error, None)));
                     }
                 }
                 // One file that cannot be read must not hide the other logins.
-                Err(error) if error.kind() == ErrorKind::Store => {
-                    all.push(broken(&Login::of(system), &error));
+                Err(error) if error.kind() != ErrorKind::Internal => {
+                    all.push(broken(&Login::of(system), &error, None));
                 }
                 Err(error) => return Err(error),
             }
@@ -116,9 +118,9 @@ impl Earthkey {
         let source = match system::resolve(&cx, login).await {
             Ok(source) => source,
             Err(error) if error.kind() == ErrorKind::LoginRequired => {
-                return Ok(Status { state: State::LoginRequired, ..broken(login, &error) });
+                return Ok(Status { state: State::LoginRequired, ..broken(login, &error, None) });
             }
-            Err(error) if error.kind() == ErrorKind::Store => return Ok(broken(login, &error)),
+            Err(error) if error.kind() == ErrorKind::Store => return Ok(broken(login, &error, None)),
             Err(error) => return Err(error),
         };
         let nothing = Status {
@@ -135,7 +137,7 @@ impl Earthkey {
         let Some(keep) = Keep::open(&self.host, &source.home)? else { return Ok(nothing) };
         let reading = match keep.read() {
             Ok(reading) => reading,
-            Err(error) => return Ok(Status { home: nothing.home, ..broken(login, &error) }),
+            Err(error) => return Ok(broken(login, &error, nothing.home)),
         };
         let contents = match keep.sound(reading.slot) {
             Ok(Some(contents)) => contents,
@@ -143,7 +145,7 @@ impl Earthkey {
                 Some(given) => given,
                 None => return Ok(nothing),
             },
-            Err(error) => return Ok(Status { home: nothing.home, ..broken(login, &error) }),
+            Err(error) => return Ok(broken(login, &error, nothing.home)),
         };
         let want = Want::default();
         let using = Using { host: &self.host, source: &source, keep: &keep, want: &want };
@@ -185,15 +187,19 @@ impl Earthkey {
     }
 }
 
-fn broken(login: &Login, error: &Error) -> Status {
-    let causes = error.causes();
-    let reason = causes.first().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+fn broken(login: &Login, error: &Error, home: Option<std::path::PathBuf>) -> Status {
+    let reason = match (error.causes().first(), &home) {
+        // That the home is damaged stands in the row already; why is the cause.
+        (Some(cause), Some(_)) => cause.clone(),
+        (Some(cause), None) => format!("{error}: {cause}"),
+        (None, _) => error.to_string(),
+    };
     Status {
         login: login.clone(),
         state: State::Damaged,
         reason: Some(reason),
         account: None,
-        home: None,
+        home,
         flow: None,
         scopes: None,
         expires_at: None,

@@ -18,7 +18,6 @@ use crate::host::Host;
 use crate::host::env::display;
 use crate::host::http::Request;
 use crate::host::http::is_loopback;
-use crate::login::Login;
 use crate::login::System;
 use crate::oauth::client::ClientAuthentication;
 use crate::oauth::jose;
@@ -28,7 +27,6 @@ use crate::refresh::Provider;
 use crate::refresh::Want;
 use crate::secret::AccessToken;
 use crate::secret::Fingerprint;
-use crate::secret::RefreshToken;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
@@ -38,8 +36,12 @@ use crate::system::Source;
 /// How long a token is used whose provider says nothing of its life, in seconds.
 const ASSUMED_LIFETIME: u64 = 60;
 
-/// What a sandbox's refresh tokens begin with: they go to sandboxes only, others never to one.
+/// What a sandbox's refresh tokens and secrets begin with: they go to sandboxes only, others never
+/// to one.
 const SANDBOX_PREFIX: &str = "sandbox-";
+
+/// What names, in records, the grant of a login that has none.
+const NO_GRANT: [u8; 16] = [0; 16];
 
 /// One login in use.
 pub(super) struct Using<'a> {
@@ -59,8 +61,17 @@ impl Using<'_> {
         (record.grant == grant).then(|| access_of(&record))
     }
 
+    /// Names everything that a token of this grant depends on besides the wanted scopes and audience.
     fn canonical_name(&self) -> String {
-        format!("{}\n{}", self.keep.places().home.display(), self.source.home.slot.name())
+        let source = self.source;
+        let parts = [
+            label(self.source, self.keep),
+            source.issuer.clone(),
+            source.client.id.clone(),
+            source.scopes.join(" "),
+            source.audience.clone().unwrap_or_default(),
+        ];
+        parts.join("\n")
     }
 
     fn scopes(&self) -> Vec<&str> {
@@ -95,6 +106,10 @@ impl Using<'_> {
 
     /// Reads the token that the home itself keeps; its times are its own claims.
     fn kept(&self, token: &AccessToken) -> Option<Access> {
+        // It becomes part of a header line.
+        if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return None;
+        }
         let claims = jose::peek(token.expose())?;
         let number = |name: &str| claims.get(name).and_then(Value::as_u64);
         let expires_at = number("exp")?;
@@ -125,7 +140,7 @@ impl Provider for Using<'_> {
     }
 
     fn at_hand(&self, contents: &Contents) -> Option<Access> {
-        let recorded = self.recorded(grant_bytes(contents.fingerprint()));
+        let recorded = self.recorded(grant_of(contents));
         let is_own = self.want.scopes.is_none() && self.want.audience.is_none();
         let kept = contents.access_token.as_ref().filter(|_| is_own).and_then(|token| self.kept(token));
         [recorded, kept].into_iter().flatten().max_by_key(|access| access.expires_at)
@@ -137,12 +152,11 @@ impl Provider for Using<'_> {
             let endpoint = metadata.token_endpoint.as_ref().ok_or_else(|| {
                 Error::configuration(format!("`{}` has no token endpoint", self.source.issuer))
             })?;
-            let token = match grant {
-                Grant::RefreshToken(token) => Some(token),
-                Grant::ClientCredentials(_) => None,
-            };
-            check_bound(self.host, self.source, self.keep, endpoint, token)?;
-            let scopes = self.want.scopes.as_deref();
+            check_bound(self.host, self.source, self.keep, endpoint, grant)?;
+            // A client's own credentials ask each time for what the login asked for.
+            let of_login = self.keep.ledger()?.entries.binding.map(|binding| binding.scopes);
+            let is_own = matches!(grant, Grant::ClientCredentials(_)) && self.source.scopes.is_empty();
+            let scopes = self.want.scopes.as_deref().or(of_login.as_deref().filter(|_| is_own));
             Ok(self.source.token_request(endpoint, grant, scopes, self.want.audience.as_deref()))
         })
     }
@@ -168,14 +182,15 @@ impl Provider for Using<'_> {
     fn record(&self, answer: &TokenResponse, landed: &Held) -> Result<Access> {
         let access = self.access(answer);
         let Some(digest) = self.host.records.digest(&landed.file) else { return Ok(access) };
-        let places = self.keep.places();
+        let grant = grant_of(&landed.contents);
+        // Whoever finds this record has read the home and compares the grant, so that another
+        // login's change of the same file does not cost this one its token. Where there is no
+        // grant to compare, the file as a whole must be the same.
+        let dependency =
+            Dependency { path: self.keep.places().home.clone(), expected: Expected::File(digest) };
         let record = Record {
-            dependencies: vec![
-                Dependency { path: places.home.clone(), expected: Expected::File(digest) },
-                // The ledger is marked only once this record stands, and the token is good
-                // whatever the ledger says: another grant in the home is what ends it.
-            ],
-            ..record_of(&access, &self.source.login, landed.contents.fingerprint())
+            dependencies: if grant == NO_GRANT { vec![dependency] } else { Vec::new() },
+            ..record_of(&access, &label(self.source, self.keep), grant)
         };
         let name = self.canonical_name();
         let scopes = self.scopes();
@@ -184,54 +199,93 @@ impl Provider for Using<'_> {
     }
 }
 
+/// Returns what the records of a login are removed by: its home and slot, under whatever name it was
+/// asked for.
+pub(super) fn label(source: &Source, keep: &Keep<'_>) -> String {
+    format!("{}\n{}", keep.places().home.display(), source.home.slot.name())
+}
+
 /// Refuses to send a grant to a place that it was not issued for.
 pub(super) fn check_bound(
     host: &Host,
     source: &Source,
     keep: &Keep<'_>,
     endpoint: &Url,
-    token: Option<&RefreshToken>,
+    grant: &Grant,
 ) -> Result<()> {
-    let refuse = |why: String| {
-        Err(Error::configuration(format!("the grant of `{}` is not sent to `{endpoint}`", source.login))
-            .caused_by(why)
-            .hint(format!("look at the variables and the configuration that name this address; or sign in there: `earthkey login {}`", source.login)))
-    };
-    let sandbox = host.env.text("EARTHKEY_SANDBOX").and_then(|text| Url::parse(text).ok());
-    let is_named_sandbox = sandbox.is_some_and(|sandbox| sandbox.origin() == endpoint.origin());
-    match token.map(|token| token.expose().starts_with(SANDBOX_PREFIX)) {
-        Some(true) if !is_loopback(endpoint) => {
-            return refuse("it was issued by a sandbox and goes to sandboxes only".into());
-        }
-        Some(false) if is_named_sandbox => {
-            return refuse("it was not issued by a sandbox, and the address is one".into());
-        }
-        _ => {}
-    }
+    check_sandbox(host, source, endpoint, grant)?;
     let origin = endpoint.origin().ascii_serialization();
     let binding = keep.ledger()?.entries.binding;
     if let Some(binding) =
         binding.as_ref().filter(|binding| !binding.origin.is_empty() && binding.origin != origin)
     {
-        return refuse(format!("it was issued for `{}`", binding.origin));
+        return Err(not_for(source, endpoint, format!("it was issued for `{}`", binding.origin)));
     }
-    if source.login.system == System::Earthscope && source.given.is_none() {
-        let contents = keep.contents()?.unwrap_or_default();
-        let claims = contents.access_token.as_ref().and_then(|token| jose::peek(token.expose()));
-        let issuer = claims.as_ref().and_then(|claims| claims.get("iss")).and_then(Value::as_str);
-        let bound_to = issuer
-            .or_else(|| binding.as_ref().map(|binding| binding.issuer.as_str()))
-            .unwrap_or(crate::system::earthscope::PRODUCTION);
-        if bound_to.trim_end_matches('/') != source.issuer.trim_end_matches('/') {
-            return refuse(format!("its token was issued by `{}`", crate::error::printable(bound_to, 200)));
+    check_earthscope_issuer(source, keep, endpoint)
+}
+
+/// Refuses to use a login where another provider is meant than it is of. Asks nobody.
+pub(super) fn check_issuer(host: &Host, source: &Source, keep: &Keep<'_>) -> Result<()> {
+    let Ok(issuer) = Url::parse(&source.issuer) else { return Ok(()) };
+    if let Some(grant) = keep.contents()?.and_then(|contents| contents.grant) {
+        check_sandbox(host, source, &issuer, &grant)?;
+    }
+    check_earthscope_issuer(source, keep, &issuer)
+}
+
+/// Keeps what sandboxes issue apart from everything else.
+fn check_sandbox(host: &Host, source: &Source, place: &Url, grant: &Grant) -> Result<()> {
+    let sandbox = host.env.text("EARTHKEY_SANDBOX").and_then(|text| Url::parse(text).ok());
+    let has_sandbox = sandbox.is_some();
+    let is_named_sandbox = sandbox.is_some_and(|sandbox| sandbox.origin() == place.origin());
+    let why = match grant {
+        // The people of a sandbox have the passwords that people have.
+        Grant::Basic { .. } => return Ok(()),
+        _ if is_of_sandbox(Some(grant)) && !is_loopback(place) => {
+            "it was issued by a sandbox and goes to sandboxes only"
         }
+        _ if !is_of_sandbox(Some(grant)) && is_named_sandbox => {
+            "it was not issued by a sandbox, and the address is one"
+        }
+        _ if has_sandbox && !is_loopback(place) => "a sandbox plays every system now, and this is a real one",
+        _ => return Ok(()),
+    };
+    Err(not_for(source, place, why.to_owned()))
+}
+
+/// EarthScope's files name no provider, so that the token in them is asked.
+fn check_earthscope_issuer(source: &Source, keep: &Keep<'_>, place: &Url) -> Result<()> {
+    if source.login.system != System::Earthscope || source.given.is_some() {
+        return Ok(());
     }
-    Ok(())
+    let contents = keep.contents()?.unwrap_or_default();
+    let binding = keep.ledger()?.entries.binding;
+    let claims = contents.access_token.as_ref().and_then(|token| jose::peek(token.expose()));
+    let issuer = claims.as_ref().and_then(|claims| claims.get("iss")).and_then(Value::as_str);
+    let bound_to = issuer
+        .or_else(|| binding.as_ref().map(|binding| binding.issuer.as_str()))
+        .unwrap_or(crate::system::earthscope::PRODUCTION);
+    if bound_to.trim_end_matches('/') == source.issuer.trim_end_matches('/') {
+        return Ok(());
+    }
+    let bound_to = crate::error::printable(bound_to, 200);
+    Err(not_for(source, place, format!("its token was issued by `{bound_to}`")))
+}
+
+fn not_for(source: &Source, place: &Url, why: String) -> Error {
+    Error::configuration(format!("the grant of `{}` is not sent to `{place}`", source.login))
+        .caused_by(why)
+        .hint("look at the variables and the configuration that name this address")
+        .hint(format!("or sign in there: `earthkey login {}`", source.login))
 }
 
 /// Returns whether a grant was issued by a sandbox.
 pub(super) fn is_of_sandbox(grant: Option<&Grant>) -> bool {
-    matches!(grant, Some(Grant::RefreshToken(token)) if token.expose().starts_with(SANDBOX_PREFIX))
+    match grant {
+        Some(Grant::RefreshToken(token)) => token.expose().starts_with(SANDBOX_PREFIX),
+        Some(Grant::ClientCredentials(secret)) => secret.expose().starts_with(SANDBOX_PREFIX),
+        _ => false,
+    }
 }
 
 /// Returns the present moment as records judge it.
@@ -260,28 +314,30 @@ pub(super) fn access_of(record: &Record) -> Access {
 }
 
 /// Returns the record of an access token, without its dependencies.
-pub(super) fn record_of(access: &Access, login: &Login, grant: Option<Fingerprint>) -> Record {
+pub(super) fn record_of(access: &Access, label: &str, grant: [u8; 16]) -> Record {
     Record {
         token: Secret::new(access.token.expose()),
         token_type: access.token_type.clone(),
         headers: Vec::new(),
         scopes: access.scopes.clone(),
         client_id: access.client_id.clone(),
-        login: login.to_string(),
+        login: label.to_owned(),
         obtained_at: access.obtained_at,
         lifetime: access.lifetime,
         expires_at: access.expires_at,
         early_at: access.early_at,
         boot_id: access.boot_id,
         boottime_ms: access.since_boot * 1000,
-        grant: grant_bytes(grant),
+        grant,
         environment: earthkey_record::digest::Digest::from_bytes([0; 16]),
         dependencies: Vec::new(),
     }
 }
 
-fn grant_bytes(grant: Option<Fingerprint>) -> [u8; 16] {
-    grant.map_or([0; 16], |grant| *grant.as_bytes())
+/// Returns what names the grant in records. A login without one is named by its home's bytes alone:
+/// an access token that the home does not keep cannot be compared with what is read there later.
+pub(super) fn grant_of(contents: &Contents) -> [u8; 16] {
+    contents.grant.as_ref().map_or(NO_GRANT, |grant| *grant.fingerprint().as_bytes())
 }
 
 /// The environment of records that no variable has a say in.

@@ -12,7 +12,7 @@ use crate::host::http::is_confidential;
 /// Authorization server metadata (RFC 8414, section 2).
 ///
 /// Every address in it may carry secrets: https, or http to an address of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Default, Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     /// The issuer, as the server writes it; ID tokens and `iss` parameters must say the same.
     pub issuer: String,

@@ -5,6 +5,7 @@
 mod settings;
 mod tokens;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -90,9 +91,13 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
         opens_browser: !options.no_browser,
         timeout: options.timeout.unwrap_or(super::oidc::TIMEOUT),
     };
-    let profile =
-        Profile { url: settings.named_domain, flow: Some(flow.name().into()), ..Profile::default() };
-    Ok(Signing { plan, flow, source, profile })
+    let profile = Profile {
+        url: settings.named_domain,
+        client_id: options.client_id.clone().or_else(|| cx.config.profile(login).client_id),
+        flow: Some(flow.name().into()),
+        ..Profile::default()
+    };
+    Ok(Signing { plan, flow, source, profile, companion: None })
 }
 
 /// Finds the login that exists.
@@ -104,11 +109,14 @@ pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
 /// Finds every profile that has tokens or is configured.
 pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
     let mut logins: Vec<Login> = Vec::new();
+    let declared = settings::declared_profiles(cx)?;
     for path in cx.host.fs.list(&directory(cx)?).unwrap_or_default() {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(name) = name.filter(|_| cx.host.fs.stat(&path.join("tokens.json")).is_ok()) else {
             continue;
         };
+        // The folder is made from the name; the SDK knows the name alone.
+        let name = declared.iter().find(|profile| slug(profile) == name).map_or(name, String::as_str);
         logins.extend(login_of(name));
     }
     if logins.is_empty() && Settings::load(cx, &Login::of(System::Earthscope), None)?.is_given() {
@@ -166,18 +174,10 @@ fn source(cx: &Context<'_>, login: &Login, settings: &Settings, own_credentials:
     };
     let metadata = Metadata {
         issuer: settings.domain.to_string(),
-        authorization_endpoint: None,
         token_endpoint: Some(endpoint("oauth/token")?),
         device_authorization_endpoint: Some(endpoint("oauth/device/code")?),
         revocation_endpoint: Some(endpoint("oauth/revoke")?),
-        userinfo_endpoint: None,
-        registration_endpoint: None,
-        jwks_uri: None,
-        scopes_supported: None,
-        grant_types_supported: None,
-        token_endpoint_auth_methods_supported: None,
-        code_challenge_methods_supported: None,
-        authorization_response_iss_parameter_supported: false,
+        ..Metadata::default()
     };
     let client = match settings.client_secret.as_ref().filter(|_| own_credentials) {
         Some(secret) => Client {
@@ -203,6 +203,14 @@ fn source(cx: &Context<'_>, login: &Login, settings: &Settings, own_credentials:
 /// The SDK's file; for what a variable or the configuration gives, a file of our own, since a
 /// successor cannot be written back to where it was given.
 fn home(cx: &Context<'_>, login: &Login, settings: &Settings) -> Result<Home> {
+    const TOKEN: &str = "ES_OAUTH2__REFRESH_TOKEN";
+    if cx.host.env.raw(TOKEN).is_some_and(OsStr::is_empty) {
+        return Err(Error::login_required(format!(
+            "`{TOKEN}` is set and empty, which hides the stored login"
+        ))
+        .caused_by("the SDK takes an empty variable as a value, too")
+        .hint(format!("unset it: `unset {TOKEN}`")));
+    }
     let path = match settings.given().as_ref().and_then(Contents::fingerprint) {
         Some(fingerprint) => {
             cx.host.env.state_directory()?.join("given").join(format!("earthscope-{fingerprint}.json"))

@@ -63,7 +63,10 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         })?;
     // The issuer is compared as it is written, so what is asked is what was typed.
     let issuer = if issuer.contains("://") { issuer } else { format!("https://{issuer}") };
+    // Remembered is what was named, so that a sandbox leaves no trace in it.
+    let named = issuer.clone();
     let issuer = cx.moved(&issuer, "oidc")?.unwrap_or(issuer);
+    cx.tell_moved(&named, &issuer);
     let metadata = discover(cx.host, &issuer, IssuerComparison::Exact).await?;
     let flow = choose_flow(cx.host, &metadata, options, known.flow.as_deref())?;
     let scopes = options.scopes.clone().unwrap_or_else(|| default_scopes(&metadata, flow));
@@ -90,10 +93,10 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         metadata: metadata.clone(),
     };
     let profile = Profile {
-        url: Some(issuer),
+        url: Some(named),
         client_id: Some(client.id.clone()),
         issuer: Some(metadata.issuer.clone()),
-        flow: Some(flow.name().to_owned()),
+        flow: Some(flow.to_string()),
         provider: None,
     };
     let plan = Plan {
@@ -109,7 +112,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         timeout: options.timeout.unwrap_or(TIMEOUT),
     };
     let source = source(cx, login, settings)?;
-    Ok(Signing { plan, flow, source, profile })
+    Ok(Signing { plan, flow, source, profile, companion: None })
 }
 
 /// Finds the login that exists.
@@ -144,7 +147,8 @@ pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
 pub(super) async fn check(cx: &Context<'_>, source: &Source, access: &Access) -> Result<Checked> {
     let metadata = source.metadata(cx.host).await?;
     let Some(endpoint) = metadata.userinfo_endpoint else {
-        return Err(Error::configuration(format!("`{}` has no userinfo endpoint to call", source.issuer)));
+        return Err(Error::configuration(format!("`{}` has no userinfo endpoint to call", source.issuer))
+            .hint(format!("see what is known of the login: `earthkey status {}`", source.login)));
     };
     let claims = call(cx, source, access, endpoint.clone()).await?;
     let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
@@ -203,7 +207,8 @@ fn choose_flow(
     if options.refresh_token.is_some() {
         return Ok(Flow::Refresh);
     }
-    if let Some(known) = known {
+    // A refresh token at hand is no way to sign in again.
+    if let Some(known) = known.filter(|known| *known != Flow::Refresh.name()) {
         return known.parse();
     }
     let has_screen = host.env.text("DISPLAY").is_some()

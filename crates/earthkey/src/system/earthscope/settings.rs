@@ -58,13 +58,18 @@ impl Settings {
             .map(Url::to_string)
             .or_else(|| layers.text("resources", "api_url"))
             .unwrap_or_else(|| API.to_owned());
-        let text = |key: &str| layers.text("oauth2", key).filter(|text| !text.is_empty());
+        let text = |key: &str| {
+            let text = layers.text("oauth2", key).map(|text| text.trim().to_owned());
+            text.filter(|text| !text.is_empty())
+        };
         Ok(Self {
             domain: base_url(&domain, "domain of EarthScope")?,
             named_domain,
             api: base_url(&api, "API of EarthScope")?,
             audience: text("audience").unwrap_or_else(|| AUDIENCE.to_owned()),
-            client_id: text("client_id").unwrap_or_else(|| CLIENT_ID.to_owned()),
+            client_id: text("client_id")
+                .or_else(|| cx.config.profile(login).client_id)
+                .unwrap_or_else(|| CLIENT_ID.to_owned()),
             client_secret: text("client_secret").map(ClientSecret::new),
             scopes: text("scope")
                 .unwrap_or_else(|| SCOPE.into())
@@ -92,6 +97,13 @@ impl Settings {
         let any = grant.is_some() || access_token.is_some();
         any.then_some(Contents { grant, access_token, id_token: None })
     }
+}
+
+/// Returns the names of the profiles that `config.toml` declares.
+pub(super) fn declared_profiles(cx: &Context<'_>) -> Result<Vec<String>> {
+    let config = read_config(cx)?;
+    let profiles = config.get("profile").and_then(Item::as_table_like);
+    Ok(profiles.into_iter().flat_map(|table| table.iter().map(|(name, _)| name.to_owned())).collect())
 }
 
 /// Returns the SDK's profile of a login: its name, else `ES_PROFILE`, else `default`.
@@ -127,19 +139,7 @@ struct Layers<'a> {
 
 impl<'a> Layers<'a> {
     fn load(cx: &'a Context<'a>, profile: &str) -> Result<Self> {
-        let path = cx.host.env.home()?.join(".earthscope").join("config.toml");
-        let shown = path.display();
-        let bytes = cx
-            .read(&path)
-            .map_err(|error| Error::configuration(format!("cannot read `{shown}`")).caused_by(error))?;
-        let text = String::from_utf8(bytes.unwrap_or_default())
-            .map_err(|_| Error::configuration(format!("`{shown}` is not text")))?;
-        let config = text.parse().map_err(|error: toml_edit::TomlError| {
-            // The parser's own words quote the line, which may hold a token.
-            let line = error.span().map_or(0, |span| text[..span.start].lines().count());
-            Error::configuration(format!("`{shown}` is not valid TOML near line {line}"))
-                .caused_by(error.message().to_owned())
-        })?;
+        let config = read_config(cx)?;
         let bootstrap = cx.host.env.text("ES_BOOTSTRAP_SETTINGS").map(serde_json::from_str);
         Ok(Self {
             cx,
@@ -169,6 +169,24 @@ impl<'a> Layers<'a> {
             .find_map(|table| toml_text(table.get(section)?.get(key)?))
             .or_else(|| plain(self.bootstrap.get(section)?.get(key)?))
     }
+}
+
+fn read_config(cx: &Context<'_>) -> Result<DocumentMut> {
+    let path = cx.host.env.home()?.join(".earthscope").join("config.toml");
+    let shown = path.display();
+    let unusable = |what: String| {
+        Error::configuration(what).hint(format!("mend it, or move it away: `mv {shown} {shown}.damaged`"))
+    };
+    let bytes =
+        cx.read(&path).map_err(|error| unusable(format!("cannot read `{shown}`")).caused_by(error))?;
+    let text = String::from_utf8(bytes.unwrap_or_default())
+        .map_err(|_| unusable(format!("`{shown}` is not text")))?;
+    text.parse().map_err(|error: toml_edit::TomlError| {
+        // The parser's own words quote the line, which may hold a token.
+        let line = error.span().map_or(0, |span| text[..span.start].lines().count());
+        unusable(format!("`{shown}` is not valid TOML near line {line}"))
+            .caused_by(error.message().to_owned())
+    })
 }
 
 fn plain(value: &Value) -> Option<String> {

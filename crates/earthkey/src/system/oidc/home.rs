@@ -103,18 +103,10 @@ impl Settings {
             audience: file.audience,
             metadata: Metadata {
                 issuer: file.issuer,
-                authorization_endpoint: None,
                 token_endpoint: Some(token),
-                device_authorization_endpoint: None,
                 revocation_endpoint: revocation,
                 userinfo_endpoint: userinfo,
-                registration_endpoint: None,
-                jwks_uri: None,
-                scopes_supported: None,
-                grant_types_supported: None,
-                token_endpoint_auth_methods_supported: None,
-                code_challenge_methods_supported: None,
-                authorization_response_iss_parameter_supported: false,
+                ..Metadata::default()
             },
         })
     }

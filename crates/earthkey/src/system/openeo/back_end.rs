@@ -4,11 +4,12 @@ use serde_json::Map;
 use serde_json::Value;
 use url::Url;
 
-use super::super::Context;
 use super::super::address;
+use super::super::fetch;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
+use crate::host::Host;
 use crate::host::http::Response;
 use crate::oauth::authorize::allowed_parameters;
 
@@ -44,8 +45,8 @@ struct DefaultClient {
 
 impl BackEnd {
     /// Finds the API of a back-end: by its version document, else at the address itself.
-    pub(super) async fn discover(cx: &Context<'_>, url: &Url) -> Result<Self> {
-        let well_known = cx.fetch(below(url, ".well-known/openeo")?, "the back-end's versions").await?;
+    pub(super) async fn discover(host: &Host, url: &Url) -> Result<Self> {
+        let well_known = fetch(host, below(url, ".well-known/openeo")?, "the back-end's versions").await?;
         let root = match object(&well_known).as_ref().and_then(|document| newest(document)) {
             Some(version) => {
                 let root = address(version, "openEO back-end")?;
@@ -59,7 +60,7 @@ impl BackEnd {
             }
             None => url.clone(),
         };
-        let capabilities = cx.fetch(below(&root, "")?, "the back-end's capabilities").await?;
+        let capabilities = fetch(host, below(&root, "")?, "the back-end's capabilities").await?;
         let version = object(&capabilities)
             .and_then(|document| Some(document.get("api_version")?.as_str()?.to_owned()))
             .filter(|version| numbers(version) >= [1, 0, 0]);
@@ -72,8 +73,8 @@ impl BackEnd {
     }
 
     /// Fetches the OpenID providers; the first is the default.
-    pub(super) async fn providers(&self, cx: &Context<'_>) -> Result<Vec<Provider>> {
-        let answer = cx.fetch(below(&self.root, "credentials/oidc")?, "the back-end's providers").await?;
+    pub(super) async fn providers(&self, host: &Host) -> Result<Vec<Provider>> {
+        let answer = fetch(host, below(&self.root, "credentials/oidc")?, "the back-end's providers").await?;
         let unusable = |what: String| {
             Error::configuration(format!("`{}` lists no usable OpenID providers", self.root))
                 .caused_by(what)
@@ -120,16 +121,23 @@ impl Provider {
         })
     }
 
-    /// Returns the scopes of a login that is to be refreshed, as the Python client asks for them.
-    pub(super) fn scopes_with_offline_access(&self) -> Vec<String> {
+    /// Returns the scopes that every login asks for, as the Python client does.
+    pub(super) fn scopes(&self) -> Vec<String> {
         let mut scopes = self.scopes.clone();
         scopes.push("openid".into());
+        scopes.sort();
+        scopes.dedup();
+        scopes
+    }
+
+    /// Returns the scopes of a login that is to be refreshed, as the Python client asks for them.
+    pub(super) fn scopes_with_offline_access(&self) -> Vec<String> {
+        let mut scopes = self.scopes();
         // Google knows no such scope and refuses the whole request.
         if !self.issuer.starts_with("https://accounts.google.com") {
             scopes.push("offline_access".into());
         }
         scopes.sort();
-        scopes.dedup();
         scopes
     }
 
@@ -165,7 +173,7 @@ fn newest(document: &Map<String, Value>) -> Option<&str> {
         let number = numbers(version.get("api_version")?.as_str()?);
         let production = version.get("production").and_then(Value::as_bool).unwrap_or(true);
         // A next major version may be spoken differently.
-        let known = number >= [1, 0, 0] && number < [2, 0, 0];
+        let known = ([1, 0, 0]..[2, 0, 0]).contains(&number);
         known.then_some(((production, number), version.get("url")?.as_str()?))
     });
     usable.max_by_key(|(rank, _)| *rank).map(|(_, url)| url)

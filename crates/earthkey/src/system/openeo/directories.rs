@@ -10,12 +10,15 @@ const APP: &str = "openeo-python-client";
 
 /// Returns the directory of `refresh-tokens.json`.
 pub(super) fn data(cx: &Context<'_>) -> Result<PathBuf> {
-    choose(cx, "XDG_DATA_HOME", DATA_ROOTS)
+    // The client settles its configuration first and makes that directory, so that a candidate
+    // common to both exists by the time it looks for this one.
+    let made = config(cx)?;
+    choose(cx, "XDG_DATA_HOME", DATA_ROOTS, Some(&made))
 }
 
 /// Returns the directory of `auth-config.json`.
 pub(super) fn config(cx: &Context<'_>) -> Result<PathBuf> {
-    choose(cx, "XDG_CONFIG_HOME", CONFIG_ROOTS)
+    choose(cx, "XDG_CONFIG_HOME", CONFIG_ROOTS, None)
 }
 
 #[cfg(not(target_os = "macos"))]
@@ -27,7 +30,7 @@ const DATA_ROOTS: &[&str] = &["Library", ".local/share"];
 #[cfg(target_os = "macos")]
 const CONFIG_ROOTS: &[&str] = &["Library/Preferences", ".config"];
 
-fn choose(cx: &Context<'_>, variable: &str, below_home: &[&str]) -> Result<PathBuf> {
+fn choose(cx: &Context<'_>, variable: &str, below_home: &[&str], made: Option<&PathBuf>) -> Result<PathBuf> {
     let env = &cx.host.env;
     let home = env.home()?;
     let mut candidates: Vec<PathBuf> = Vec::new();
@@ -38,6 +41,6 @@ fn choose(cx: &Context<'_>, variable: &str, below_home: &[&str]) -> Result<PathB
         candidates.push(root.join(APP));
     }
     candidates.extend(below_home.iter().map(|root| home.join(root).join(APP)));
-    let existing = candidates.iter().find(|candidate| cx.is_directory(candidate));
+    let existing = candidates.iter().find(|candidate| cx.is_directory(candidate) || made == Some(candidate));
     Ok(existing.unwrap_or(&candidates[0]).clone())
 }

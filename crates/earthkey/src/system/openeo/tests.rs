@@ -16,7 +16,7 @@ fn world(variables: &[(&str, &str)]) -> World {
     world
 }
 
-fn data_directory(world: &World) -> std::path::PathBuf {
+fn data_directory(world: &World) -> PathBuf {
     let host = world.host(1);
     let config = Config::load(&host).unwrap();
     directories::data(&Context::new(&host, &config)).unwrap()
@@ -27,7 +27,10 @@ fn the_first_directory_that_exists_wins_even_over_a_variable() {
     let variables = [("HOME", "/home/ada"), ("OPENEO_CONFIG_HOME", "/new")];
     let world = world(&variables);
     assert_eq!(data_directory(&world), Path::new("/new"));
+    // The client makes `/new` for its configuration, and then finds it for its data, too.
     world.fs.put("/home/ada/.local/share/openeo-python-client/x", b"");
+    assert_eq!(data_directory(&world), Path::new("/new"));
+    world.fs.put("/home/ada/.config/openeo-python-client/x", b"");
     assert_eq!(data_directory(&world), Path::new("/home/ada/.local/share/openeo-python-client"));
     world.fs.put("/new/x", b"");
     assert_eq!(data_directory(&world), Path::new("/new"));

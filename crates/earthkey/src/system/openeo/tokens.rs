@@ -110,7 +110,8 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Damage> {
     })
 }
 
-fn date(now: u64) -> String {
+/// Returns a moment as the Python client writes it.
+pub(super) fn date(now: u64) -> String {
     let timestamp = i64::try_from(now).ok().and_then(|now| jiff::Timestamp::from_second(now).ok());
     timestamp.unwrap_or_default().to_string()
 }
