@@ -1,0 +1,150 @@
+//! A sandbox is not the world: what is of one never goes to the other.
+
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use earthkey_sandbox::robot::Person;
+use insta::assert_snapshot;
+use serde_json::json;
+
+use crate::machine::Machine;
+
+const TOKENS: &str = ".earthscope/default/tokens.json";
+
+/// Returns the file of EarthScope's SDK, as it is after a sign-in at the real provider.
+fn real_tokens(expires_at: u64) -> String {
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = part(json!({"alg": "RS256", "typ": "JWT"}));
+    let claims = part(json!({
+        "iss": "https://login.earthscope.org/",
+        "sub": "auth0|real-person",
+        "aud": "https://api.earthscope.org",
+        "iat": 1_700_000_000,
+        "exp": expires_at,
+        "scope": "offline_access",
+    }));
+    let token = format!("{header}.{claims}.{}", "A".repeat(342));
+    let refresh_token = format!("real-{}", "R".repeat(43));
+    serde_json::to_string_pretty(&json!({"access_token": token, "refresh_token": refresh_token})).unwrap()
+}
+
+const PAST: u64 = 1_700_086_400;
+const FUTURE: u64 = 32_503_680_000;
+
+#[test]
+fn a_real_grant_never_goes_to_a_sandbox() {
+    let machine = Machine::new();
+    for expires_at in [PAST, FUTURE] {
+        machine.write(TOKENS, &real_tokens(expires_at));
+        for arguments in [
+            &["token", "earthscope", "--refresh"][..],
+            &["check", "earthscope"],
+            &["logout", "earthscope", "--revoke", "--yes"],
+        ] {
+            let error = machine.fails(arguments, 6);
+            assert!(
+                error.contains("login.earthscope.org") || error.contains("not issued by a sandbox"),
+                "{error}"
+            );
+        }
+        assert_eq!(machine.read(TOKENS), real_tokens(expires_at));
+    }
+    machine.write(TOKENS, &real_tokens(PAST));
+    assert_snapshot!(machine.fails(&["token", "earthscope"], 6), @"
+        error: the grant of `earthscope` is not sent to `http://SANDBOX/`
+        caused by: it was not issued by a sandbox, and the address is one
+
+        hint: look at the variables and the configuration that name this address
+        hint: or sign in there: `earthkey login earthscope`
+        ");
+    assert_eq!(machine.control().requests(None), [], "something went to the sandbox");
+}
+
+#[test]
+fn a_real_secret_never_goes_to_a_sandbox() {
+    let mut machine = Machine::new();
+    machine.set("ES_OAUTH2__CLIENT_ID", "real-client");
+    machine.set("ES_OAUTH2__CLIENT_SECRET", "a-real-secret");
+    assert_snapshot!(machine.fails(&["token", "earthscope"], 6), @"
+    error: the grant of `earthscope` is not sent to `http://SANDBOX/`
+    caused by: it was not issued by a sandbox, and the address is one
+
+    hint: look at the variables and the configuration that name this address
+    hint: or sign in there: `earthkey login earthscope`
+    ");
+    assert_eq!(machine.control().requests(None), []);
+    machine.set("ES_OAUTH2__CLIENT_ID", "sandbox-m2m");
+    machine.set("ES_OAUTH2__CLIENT_SECRET", "sandbox-secret");
+    machine.prints(&["token", "earthscope"]);
+}
+
+#[test]
+fn a_sandboxs_login_replaces_a_real_one_only_by_force() {
+    let machine = Machine::new();
+    machine.write(TOKENS, &real_tokens(FUTURE));
+    assert_snapshot!(machine.sign_in("earthscope", &Person::ada()).fails(3), @"
+    error: there is a login of a real provider already; this one is of `sandbox-ada` at `http://SANDBOX/`
+
+    hint: replace it: add `--force`
+    hint: or keep both: sign in under another name, as `SYSTEM/NAME`
+    ");
+    assert_eq!(machine.read(TOKENS), real_tokens(FUTURE));
+    machine.sign_in_with(&["login", "earthscope", "--force"], &Person::ada()).succeeds();
+    machine.prints(&["check", "earthscope"]);
+}
+
+#[test]
+fn a_sandboxs_grant_goes_nowhere_else() {
+    let machine = Machine::without_sandbox();
+    let url = machine.url();
+    machine.sign_in_with(&["--sandbox", url, "login", "earthscope"], &Person::ada()).succeeds();
+    let home = machine.read(TOKENS);
+    assert_snapshot!(machine.fails(&["token", "earthscope", "--refresh"], 6), @"
+    error: the grant of `earthscope` is not sent to `https://login.earthscope.org/`
+    caused by: it was issued by a sandbox and goes to sandboxes only
+
+    hint: look at the variables and the configuration that name this address
+    hint: or sign in there: `earthkey login earthscope`
+    ");
+    machine.fails(&["logout", "earthscope", "--revoke", "--yes"], 6);
+    assert_eq!(machine.read(TOKENS), home);
+    machine.prints(&["--sandbox", url, "token", "earthscope", "--refresh"]);
+}
+
+#[test]
+fn a_record_of_a_sandbox_answers_for_nothing_else() {
+    let machine = Machine::without_sandbox();
+    let sandbox = ["--sandbox", machine.url()];
+    let with = |arguments: &[&str]| machine.prints(&[&sandbox[..], arguments].concat());
+    machine.sign_in_with(&[&sandbox[..], &["login", "earthscope"]].concat(), &Person::ada()).succeeds();
+    let played = with(&["token", "earthscope"]);
+    machine.write(TOKENS, &real_tokens(FUTURE));
+    let real = machine.prints(&["token", "earthscope"]);
+    assert_ne!(real, played);
+    assert!(real_tokens(FUTURE).contains(&real));
+    // A record that was made without a sandbox is none with it, and the other way about.
+    fs::remove_file(machine.path(TOKENS)).unwrap();
+    machine.fails(&["token", "earthscope"], 3);
+    machine.fails(&[&sandbox[..], &["token", "earthscope"]].concat(), 3);
+}
+
+#[test]
+fn a_sandbox_is_on_this_machine() {
+    let machine = Machine::without_sandbox();
+    for url in ["https://sandbox.example.org", "http://localhost:8989", "nonsense"] {
+        for command in ["login", "token", "check"] {
+            let error = machine.fails(&["--sandbox", url, command, "earthscope"], 6);
+            assert!(
+                error.starts_with("error: the sandbox's address is not one of this machine\n"),
+                "{error}"
+            );
+        }
+    }
+    assert_snapshot!(machine.fails(&["--sandbox", "nonsense", "login", "oidc"], 6), @"
+            error: the sandbox's address is not one of this machine
+            caused by: nonsense
+
+            hint: start one and name it as it prints itself: `earthkey sandbox`
+            ");
+}
