@@ -221,8 +221,7 @@ impl Earthkey {
             return Ok(keep);
         }
         let keep = Keep::open(&self.host, &source.home)?.ok_or_else(missing)?;
-        let reading = keep.read()?;
-        let is_signed_in = reading.file.is_some() && !matches!(reading.slot, Ok(None));
+        let is_signed_in = matches!(keep.read()?.slot, Ok(Some(_))) || keep.settled().await?.is_some();
         if is_signed_in { Ok(keep) } else { Err(missing()) }
     }
 

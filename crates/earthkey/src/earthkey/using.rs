@@ -221,13 +221,22 @@ pub(super) fn check_bound(
     {
         return Err(not_for(source, endpoint, format!("it was issued for `{}`", binding.origin)));
     }
+    let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+    if let Some(binding) =
+        binding.filter(|binding| !binding.issuer.is_empty() && !same(&binding.issuer, &source.issuer))
+    {
+        // Several issuers may share an origin, as the realms of one server do.
+        return Err(not_for(source, endpoint, format!("it was issued by `{}`", binding.issuer)));
+    }
     check_earthscope_issuer(source, keep, endpoint)
 }
 
 /// Refuses to use a login where another provider is meant than it is of. Asks nobody.
 pub(super) fn check_issuer(host: &Host, source: &Source, keep: &Keep<'_>) -> Result<()> {
     let Ok(issuer) = Url::parse(&source.issuer) else { return Ok(()) };
-    if let Some(grant) = keep.contents()?.and_then(|contents| contents.grant) {
+    // Torn, it may be whole at the next look; nothing is served or sent before one.
+    let Ok(contents) = keep.contents() else { return Ok(()) };
+    if let Some(grant) = contents.and_then(|contents| contents.grant) {
         check_sandbox(host, source, &issuer, &grant)?;
     }
     check_earthscope_issuer(source, keep, &issuer)

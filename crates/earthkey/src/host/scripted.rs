@@ -95,13 +95,22 @@ struct Times {
     since_boot: Duration,
     /// When sleepers wake, each with a number of its own.
     wakes: BTreeSet<(Duration, u64)>,
-    sleepers: u64,
+    /// Counts whatever happens here.
+    events: u64,
 }
+
+/// How often everybody else gets a turn in which nothing happens before the first sleeper wakes.
+const TURNS: u32 = 16;
+
+/// After how many such turns a sleeper wakes though another should wake before: nobody polls that
+/// one.
+const MAX_TURNS: u32 = 1000;
 
 impl Times {
     fn advance(&mut self, duration: Duration) {
         self.wall += duration;
         self.since_boot += duration;
+        self.events += 1;
     }
 }
 
@@ -110,7 +119,7 @@ impl ScriptedClock {
     pub fn at(now: u64) -> Self {
         let wall = Duration::from_secs(now);
         let since_boot = Duration::from_secs(3600);
-        Self { state: Mutex::new(Times { wall, since_boot, wakes: BTreeSet::new(), sleepers: 0 }) }
+        Self { state: Mutex::new(Times { wall, since_boot, wakes: BTreeSet::new(), events: 0 }) }
     }
 
     /// Lets time pass.
@@ -134,15 +143,32 @@ struct Sleep<'a> {
     wake: (Duration, u64),
 }
 
-impl Sleep<'_> {
-    /// Returns whether the time has come, and makes it come for who is to wake first.
-    fn is_over(&self) -> bool {
-        let mut times = self.clock.times();
-        if times.wakes.first() == Some(&self.wake) {
-            let left = self.wake.0.saturating_sub(times.since_boot);
-            times.advance(left);
+impl<'a> Sleep<'a> {
+    fn new(clock: &'a ScriptedClock, duration: Duration) -> Self {
+        let mut times = clock.times();
+        times.events += 1;
+        let wake = (times.since_boot + duration, times.events);
+        times.wakes.insert(wake);
+        Self { clock, wake }
+    }
+
+    async fn end(&self) {
+        let (mut events, mut turns) = (0, 0);
+        loop {
+            tokio::task::yield_now().await;
+            let mut times = self.clock.times();
+            if times.since_boot >= self.wake.0 {
+                return;
+            }
+            turns = if times.events == events { turns + 1 } else { 0 };
+            events = times.events;
+            let is_first = times.wakes.first() == Some(&self.wake);
+            if (is_first && turns >= TURNS) || turns >= MAX_TURNS {
+                let left = self.wake.0.saturating_sub(times.since_boot);
+                times.advance(left);
+                return;
+            }
         }
-        times.since_boot >= self.wake.0
     }
 }
 
@@ -150,6 +176,7 @@ impl Drop for Sleep<'_> {
     fn drop(&mut self) {
         if let Ok(mut times) = self.clock.state.lock() {
             times.wakes.remove(&self.wake);
+            times.events += 1;
         }
     }
 }
@@ -168,27 +195,7 @@ impl Clock for ScriptedClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let wake = {
-                let mut times = self.times();
-                times.sleepers += 1;
-                let wake = (times.since_boot + duration, times.sleepers);
-                times.wakes.insert(wake);
-                wake
-            };
-            let sleep = Sleep { clock: self, wake };
-            // Others run first, and whoever sleeps until an earlier moment wakes before; but one that
-            // nobody polls holds up nobody.
-            for _ in 0..1000 {
-                tokio::task::yield_now().await;
-                if sleep.is_over() {
-                    return;
-                }
-            }
-            let mut times = self.times();
-            let left = wake.0.saturating_sub(times.since_boot);
-            times.advance(left);
-        })
+        Box::pin(async move { Sleep::new(self, duration).end().await })
     }
 }
 

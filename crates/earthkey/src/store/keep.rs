@@ -130,7 +130,19 @@ impl<'a> Keep<'a> {
 
     /// Makes sure that the home's directory can be written.
     pub async fn check_writable(&self) -> Result<()> {
-        FileLock::take(&self.places, self.host).await.map(drop)
+        let _lock = FileLock::take(&self.places, self.host).await?;
+        // The lock may be there already; a new file is what a login needs.
+        let made =
+            self.make_temporary().map_err(|error| unusable("cannot write", &self.places.home, error))?;
+        self.remove_temporary(Some(&made))
+    }
+
+    /// Returns what the home holds once two looks agree: other programs remove it before they make
+    /// it anew, and truncate it before they write.
+    pub async fn settled(&self) -> Result<Option<Contents>> {
+        let path = &self.places.home;
+        let seen = look_settled(self.home, path, self.host).await;
+        self.sound(seen.map_err(|error| unusable("cannot read", path, error))?.slot)
     }
 
     /// Takes the lease if nobody holds it.

@@ -35,6 +35,7 @@ struct State {
     no_links: bool,
     no_allocation: bool,
     mount_points: BTreeSet<PathBuf>,
+    removed_once_opened: Option<PathBuf>,
     is_read_only: bool,
     is_full: bool,
 }
@@ -140,6 +141,11 @@ impl ScriptedFileSystem {
     /// Removes a file as another program would.
     pub fn forget(&self, path: &Path) {
         self.state().names.remove(path);
+    }
+
+    /// Removes a file right after it is opened next, as another program would.
+    pub fn remove_once_opened(&self, path: &Path) {
+        self.state().removed_once_opened = Some(path.to_owned());
     }
 
     /// Makes every write to a file fail, as on a disk that is worn out there.
@@ -371,6 +377,10 @@ impl FileSystem for ScriptedFileSystem {
             }
             Err(error) => return Err(error),
         };
+        if state.removed_once_opened.as_deref() == Some(path) {
+            state.removed_once_opened = None;
+            state.names.remove(path);
+        }
         state.next_handle += 1;
         let handle = state.next_handle;
         Ok(Box::new(ScriptedFile { fs: self.clone(), inode, handle, name: path.to_owned() }))

@@ -50,6 +50,15 @@ async fn a_lock_on_a_file_without_a_name_is_no_lease() {
 }
 
 #[tokio::test]
+async fn a_lease_file_removed_between_opening_and_locking_is_opened_again() {
+    let world = world("r0");
+    let (first, second) = (Process::new(&world, 1), Process::new(&world, 2));
+    world.fs.remove_once_opened(&first.keep().places().lease);
+    let _lease = first.keep().try_lease().unwrap().unwrap();
+    assert!(second.keep().try_lease().unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_lease_lost_after_the_intent_stops_the_request() {
     let world = world("r0");
     let process = Process::new(&world, 1);

@@ -50,6 +50,15 @@ async fn a_login_replaces_another_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_copy_from_before_a_login_brings_back_no_former_login() {
+    let world = world("r0");
+    refresh(&world, 1, "r1").await;
+    Process::new(&world, 2).keep().put(&contents("new"), Binding::default()).await.unwrap();
+    world.fs.put(PATH, &file("r0"));
+    assert_eq!(adopted(&world, 3).await.unwrap(), "new");
+}
+
+#[tokio::test]
 async fn a_login_repairs_a_damaged_home_and_keeps_what_was_there() {
     let world = world("r0");
     world.fs.put(PATH, b"{\"ada\"");
