@@ -409,7 +409,9 @@ impl Trial {
 async fn broken(can_exchange: bool) -> Vec<String> {
     let mut broken = Vec::new();
     for deed in DEEDS {
-        for manner in MANNERS {
+        // To remove a file there is one manner only.
+        let manners = if deed == Deed::SignsOut { &MANNERS[..1] } else { &MANNERS[..] };
+        for manner in manners.iter().copied() {
             for pause in 0..5 {
                 let mut reads_at = 0;
                 loop {
