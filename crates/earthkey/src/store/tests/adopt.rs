@@ -11,6 +11,7 @@ use crate::host::Clock;
 use crate::host::FileSystem;
 use crate::store::keep::Landed;
 use crate::store::ledger::Binding;
+use crate::store::ledger::Remembered;
 
 fn warnings(world: &World) -> usize {
     world.person.said().iter().filter(|said| said.starts_with("Warning")).count()
@@ -291,6 +292,39 @@ async fn what_was_displaced_is_not_put_over_a_later_login() {
     let world = cut_after_exchange(&file("other")).await;
     world.fs.put(PATH, &file("later"));
     assert_eq!(adopted(&world, 2).await.unwrap(), "later");
+}
+
+#[tokio::test]
+async fn how_an_attempt_ends_is_nothing_to_a_login_that_took_its_place() {
+    let refusal = Remembered {
+        key: "key".into(),
+        error: "invalid_grant".into(),
+        description: None,
+        count: 1,
+        at: 0,
+        until: u64::MAX,
+    };
+    for end in 0..4 {
+        let world = world("r0");
+        let (refreshing, person) = (Process::new(&world, 1), Process::new(&world, 2));
+        let keep = refreshing.keep();
+        let mut attempt = begin(&keep).await;
+        if end == 0 {
+            attempt.answer(&answer("r1")).await.unwrap();
+            attempt.land().await.unwrap();
+        }
+        person.keep().put(&contents("new"), Binding::default()).await.unwrap();
+        match end {
+            0 => attempt.finish(None).await.unwrap(),
+            1 => attempt.refuse(refusal.clone(), "no").await.unwrap(),
+            2 => attempt.fail("no", true, 60).await.unwrap(),
+            _ => drop(attempt.withdraw(true).await.unwrap()),
+        }
+        let Ledger { state, entries, .. } = ledger_of(&world);
+        assert_eq!(state, State::Idle, "{end}");
+        assert!(entries.refusals.is_empty() && entries.outcome.is_none(), "{end}");
+        assert_eq!(entries.newest().unwrap(), RefreshToken::new("new"), "{end}");
+    }
 }
 
 #[tokio::test]
