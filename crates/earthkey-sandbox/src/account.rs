@@ -57,13 +57,13 @@ impl Account {
     pub(crate) fn claims(&self, scope: &Scope) -> Map<String, Value> {
         let mut claims = Map::new();
         claims.insert("sub".to_owned(), json!(self.sub));
-        if scope.contains("profile") {
+        if scope.shows_profile() {
             claims.insert("name".to_owned(), json!(self.name));
             claims.insert("given_name".to_owned(), json!(self.given_name));
             claims.insert("family_name".to_owned(), json!(self.family_name));
             claims.insert("preferred_username".to_owned(), json!(self.username));
         }
-        if scope.contains("email") {
+        if scope.shows_email() {
             claims.insert("email".to_owned(), json!(self.email));
             claims.insert("email_verified".to_owned(), json!(true));
         }

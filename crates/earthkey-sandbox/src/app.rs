@@ -9,36 +9,46 @@ use axum::routing::get;
 
 use crate::account::ACCOUNTS;
 use crate::fault::Faults;
+use crate::google::documents::Documents;
 use crate::pages::{self, Index};
 use crate::provider::{Provider, Realm};
 use crate::requests::Requests;
 use crate::settings::Settings;
-use crate::{Options, control, earthscope, openeo};
+use crate::{Options, control, earthscope, google, openeo};
 
 /// The parts of a sandbox.
 pub(crate) struct App {
     pub(crate) url: String,
     pub(crate) port: u16,
-    pub(crate) providers: [Arc<Provider>; 3],
+    pub(crate) providers: [Arc<Provider>; 4],
     pub(crate) requests: Requests,
     pub(crate) faults: Faults,
+    documents: Documents,
 }
 
 impl App {
     /// Returns the parts of a sandbox at `url`.
-    pub(crate) fn new(url: String, port: u16, options: &Options) -> Arc<Self> {
-        let provider = |realm| Provider::new(realm, &url, port, Settings::new(options));
+    pub(crate) fn new(url: String, port: u16, options: &Options, documents: Documents) -> Arc<Self> {
+        let provider = |realm| Provider::new(realm, &url, port, Settings::new(realm, options));
         let providers = Realm::ALL.map(provider);
-        Arc::new(Self { url, port, providers, requests: Requests::default(), faults: Faults::default() })
+        Arc::new(Self {
+            url,
+            port,
+            providers,
+            requests: Requests::default(),
+            faults: Faults::default(),
+            documents,
+        })
     }
 
     /// Returns the provider of a realm.
     pub(crate) fn provider(&self, realm: Realm) -> &Arc<Provider> {
-        let [oidc, openeo, earthscope] = &self.providers;
+        let [oidc, openeo, earthscope, google] = &self.providers;
         match realm {
             Realm::Oidc => oidc,
             Realm::Openeo => openeo,
             Realm::Earthscope => earthscope,
+            Realm::Google => google,
         }
     }
 
@@ -50,6 +60,7 @@ impl App {
             .route(pages::STYLE_PATH, get(pages::style))
             .merge(openeo::routes(self.provider(Realm::Openeo)))
             .merge(earthscope::routes(self.provider(Realm::Earthscope)))
+            .merge(google::routes(self.provider(Realm::Google), self.documents.clone()))
             .merge(control::routes(Arc::clone(self)));
         for provider in &self.providers {
             router = router.merge(provider.routes());

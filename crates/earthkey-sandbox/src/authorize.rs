@@ -12,7 +12,7 @@ use crate::client::{Client, GrantType};
 use crate::error::OAuthError;
 use crate::pages;
 use crate::params::{Params, is_form};
-use crate::provider::Provider;
+use crate::provider::{Provider, Realm};
 use crate::scope::Scope;
 use crate::secret::Digest;
 use crate::session::{Interaction, Session, SignedIn};
@@ -46,7 +46,11 @@ pub(crate) struct ReturnPath<'a> {
 impl ReturnPath<'_> {
     /// Redirects with a code (RFC 6749 section 4.1.2).
     pub(crate) fn code(&self, provider: &Provider, authorization: Authorization) -> Response {
+        let scope = authorization.scope.to_string();
         let code = provider.state().issue_code(authorization, self.redirect_uri);
+        if provider.realm == Realm::Google {
+            return self.redirect(provider, &[("code", &code), ("scope", &scope)]);
+        }
         self.redirect(provider, &[("code", &code)])
     }
 
@@ -84,13 +88,12 @@ fn authorize(provider: &Provider, headers: &HeaderMap, params: &Params) -> Respo
     // Until client and redirect URI are known to belong together, nothing may be redirected.
     let (client, redirect_uri) = match destination(provider, params) {
         Ok(destination) => destination,
-        Err(text) => {
-            let code = Some("invalid_request");
-            return pages::error(provider.realm, "This sign-in link does not work", text, code);
+        Err((text, code)) => {
+            return pages::error(provider.realm, "This sign-in link does not work", text, Some(code));
         }
     };
     let way_back = ReturnPath { redirect_uri: &redirect_uri, state: params.get("state") };
-    let (authorization, prompt) = match request(client, params) {
+    let (authorization, prompt) = match request(provider.realm, client, params) {
         Ok(request) => request,
         Err(error) => return way_back.error(provider, &error),
     };
@@ -127,23 +130,40 @@ pub(crate) fn wait_for_person(provider: &Provider, id: &str, interaction: Intera
 }
 
 /// Returns the client of a request and the redirect URI it may use, or what is wrong.
-fn destination(provider: &Provider, params: &Params) -> Result<(Arc<Client>, String), &'static str> {
+fn destination(
+    provider: &Provider,
+    params: &Params,
+) -> Result<(Arc<Client>, String), (&'static str, &'static str)> {
+    // Google's pages tell these apart, and it shows a wrong scope on a page as well.
+    let google = provider.realm == Realm::Google;
+    let code = |googles| if google { googles } else { "invalid_request" };
     if matches!(params.duplicate(), Some("client_id" | "redirect_uri")) {
-        return Err("It names its program or its way back twice.");
+        return Err(("It names its program or its way back twice.", "invalid_request"));
     }
     let client = params
         .get("client_id")
         .and_then(|id| provider.state().client(id))
-        .ok_or("The program that sent you here is not known.")?;
-    let redirect_uri = params
-        .get("redirect_uri")
-        .filter(|uri| client.redirect_uri(uri).is_some())
-        .ok_or("The address to return to does not belong to the program that sent you here.")?;
-    Ok((client, redirect_uri.to_owned()))
+        .ok_or(("The program that sent you here is not known.", code("invalid_client")))?;
+    let redirect_uri =
+        params.get("redirect_uri").filter(|uri| client.redirect_uri(uri).is_some()).ok_or((
+            "The address to return to does not belong to the program that sent you here.",
+            code("redirect_uri_mismatch"),
+        ))?;
+    match params.get("scope") {
+        None if google => Err(("It asks for no scope.", "invalid_request")),
+        Some(scope) if google && Scope::unknown(provider.realm, scope).is_some() => {
+            Err(("It asks for a scope that does not exist.", "invalid_scope"))
+        }
+        _ => Ok((client, redirect_uri.to_owned())),
+    }
 }
 
 /// Returns what is asked for, the subject being open.
-fn request(client: Arc<Client>, params: &Params) -> Result<(Authorization, Prompt), OAuthError> {
+fn request(
+    realm: Realm,
+    client: Arc<Client>,
+    params: &Params,
+) -> Result<(Authorization, Prompt), OAuthError> {
     if let Some(name) = params.duplicate() {
         return Err(OAuthError::invalid_request(format!("{} came twice", printable(name))));
     }
@@ -172,7 +192,7 @@ fn request(client: Arc<Client>, params: &Params) -> Result<(Authorization, Promp
     let authorization = Authorization {
         client,
         sub: String::new(),
-        scope: Scope::parse(params.get("scope").unwrap_or_default()),
+        scope: Scope::parse(realm, params.get("scope").unwrap_or_default()),
         audience: audience(params)?,
         code_challenge,
         nonce: params.get("nonce").map(str::to_owned),

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::Algorithm;
 use url::{Host, Url, form_urlencoded};
 
-use crate::error::OAuthError;
+use crate::error::{OAuthError, Why};
+use crate::google;
 use crate::params::Params;
 use crate::provider::Realm;
 use crate::secret::Digest;
@@ -53,6 +54,8 @@ pub(crate) enum GrantType {
     AuthorizationCode,
     ClientCredentials,
     DeviceCode,
+    /// A signed assertion of a service account (RFC 7523 section 2.1).
+    JwtBearer,
     RefreshToken,
 }
 
@@ -97,11 +100,13 @@ impl Client {
                 ),
                 Self::new("sandbox-m2m", "EarthScope machine client", secret, vec![ClientCredentials]),
             ],
+            Realm::Google => google::clients(),
         };
         clients.into_iter().map(Arc::new).collect()
     }
 
-    fn new(id: &str, name: &str, authentication: Authentication, grants: Vec<GrantType>) -> Self {
+    /// Returns a client that may be redirected to loopback.
+    pub(crate) fn new(id: &str, name: &str, authentication: Authentication, grants: Vec<GrantType>) -> Self {
         Self {
             id: id.to_owned(),
             name: name.to_owned(),
@@ -134,10 +139,13 @@ impl Client {
             }
             (Some((id, secret)), _, None) => (id, Some(secret)),
             (None, Some(id), secret) => (id.to_owned(), secret.map(str::to_owned)),
-            (None, None, _) => return Err(OAuthError::invalid_client("client_id is missing", false)),
+            (None, None, _) => {
+                return Err(OAuthError::invalid_client("client_id is missing", false).because(Why::NoClient));
+            }
         };
         let refused = |why| OAuthError::invalid_client(why, by_header);
-        let client = state.client(&id).ok_or_else(|| refused("unknown client"))?;
+        let unknown = || refused("unknown client").because(Why::UnknownClient);
+        let client = state.client(&id).ok_or_else(unknown)?;
         let (expected, header_only, body_only) = match client.authentication {
             Authentication::None if secret.is_none() => return Ok(client),
             Authentication::None => return Err(refused("a public client has no secret")),
@@ -148,8 +156,9 @@ impl Client {
         if (header_only && !by_header) || (body_only && by_header) {
             return Err(refused("another authentication method is registered for this client"));
         }
+        let reason = if secret.is_some() { Why::WrongSecret } else { Why::NoSecret };
         if !secret.is_some_and(|secret| expected.matches(&secret)) {
-            return Err(refused("the client secret is missing or wrong"));
+            return Err(refused("the client secret is missing or wrong").because(reason));
         }
         Ok(client)
     }
@@ -179,8 +188,13 @@ impl Client {
 
 impl GrantType {
     /// Every grant type.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::AuthorizationCode, Self::ClientCredentials, Self::DeviceCode, Self::RefreshToken];
+    const ALL: [Self; 5] = [
+        Self::AuthorizationCode,
+        Self::ClientCredentials,
+        Self::DeviceCode,
+        Self::JwtBearer,
+        Self::RefreshToken,
+    ];
 
     /// Returns the name on the wire.
     pub(crate) fn as_str(self) -> &'static str {
@@ -188,6 +202,7 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
             Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
             Self::RefreshToken => "refresh_token",
         }
     }
@@ -195,6 +210,19 @@ impl GrantType {
     /// Returns the grant type of this name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|grant| grant.as_str() == name)
+    }
+
+    /// Returns the names of what a realm offers.
+    pub(crate) fn offered(realm: Realm) -> Vec<&'static str> {
+        Self::ALL.into_iter().filter(|grant| grant.is_of(realm)).map(Self::as_str).collect()
+    }
+
+    /// Returns whether a realm knows the grant type at all.
+    pub(crate) fn is_of(self, realm: Realm) -> bool {
+        match realm {
+            Realm::Google => matches!(self, Self::AuthorizationCode | Self::JwtBearer | Self::RefreshToken),
+            Realm::Oidc | Realm::Openeo | Realm::Earthscope => self != Self::JwtBearer,
+        }
     }
 }
 

@@ -71,11 +71,15 @@ pub(crate) async fn submit(
         Some("deny") => false,
         _ => return pages::expired(provider.realm),
     };
+    let withheld = provider.state().settings.withheld_scopes.clone();
     let taken = Session::checked(&provider, &headers, &params, |session| {
         let who = session.person_for(session.waiting(request)?)?;
         let mut interaction = session.take(request)?;
         if let Interaction::Authorization { authorization, .. } = &mut interaction {
             who.sub.clone_into(&mut authorization.sub);
+            for name in &withheld {
+                authorization.scope = std::mem::take(&mut authorization.scope).without(name);
+            }
             authorization.auth_time = who.auth_time;
             if allowed {
                 session.remember(authorization);

@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::fault::Fault;
+use crate::google;
+use crate::google::service_account::{self, ServiceAccountKey};
 use crate::params::{Params, is_json};
 use crate::provider::Realm;
 use crate::requests::Record;
@@ -37,6 +39,8 @@ pub enum Expiring {
     Code,
     /// Device codes.
     Device,
+    /// Keys of Google's service accounts: they are deleted.
+    Keys,
     /// Refresh tokens.
     Refresh,
     /// Sessions of browsers.
@@ -84,6 +88,7 @@ impl Control {
             Expiring::Access => state.expire_access_tokens(),
             Expiring::Code => state.expire_codes(),
             Expiring::Device => state.expire_device_codes(),
+            Expiring::Keys => state.service_accounts.delete_keys(),
             Expiring::Refresh => state.expire_refresh_tokens(),
             Expiring::Session => state.sessions.clear(),
         }
@@ -102,6 +107,18 @@ impl Control {
         state.settings.clone()
     }
 
+    /// Returns the client file of the Desktop client at Google, as its console hands it out.
+    pub fn client_file(&self) -> Value {
+        google::client_file("installed")
+    }
+
+    /// Makes a key for a service account at Google, and returns its key file.
+    pub fn service_account_key(&self, email: Option<&str>) -> Value {
+        let key = ServiceAccountKey::generate();
+        let email = email.unwrap_or(service_account::DEFAULT_EMAIL);
+        self.app.provider(Realm::Google).state().service_accounts.add(email, key)
+    }
+
     /// Returns how many refresh tokens a realm has given out.
     pub fn refresh_tokens(&self, realm: Realm) -> RefreshTokens {
         self.app.provider(realm).state().refresh_tokens()
@@ -117,6 +134,8 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/_control/revoke", post(revoke))
         .route("/_control/settings", post(settings))
         .route("/_control/refresh-tokens", get(refresh_tokens))
+        .route("/_control/client-file", get(client_file))
+        .route("/_control/service-account-keys", post(service_account_key))
         .with_state(Control::new(app))
 }
 
@@ -132,6 +151,12 @@ struct ExpireRequest {
 struct RevokeRequest {
     realm: Realm,
     sub: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRequest {
+    email: Option<String>,
 }
 
 /// A [`Change`] beside the realm it is for. Serde's `flatten` would let a misspelt setting pass.
@@ -191,8 +216,26 @@ async fn refresh_tokens(State(control): State<Control>, RawQuery(query): RawQuer
     let params = Params::parse(query.unwrap_or_default().as_bytes());
     let name = params.get("realm").unwrap_or_default();
     let realm = Realm::ALL.into_iter().find(|realm| realm.as_str() == name);
-    let realm = realm.ok_or_else(|| "realm is not oidc, openeo or earthscope".to_owned());
+    let realm = realm.ok_or_else(|| "realm is not oidc, openeo, earthscope or google".to_owned());
     answer(realm, |realm| control.refresh_tokens(realm))
+}
+
+async fn client_file(RawQuery(query): RawQuery) -> Response {
+    let params = Params::parse(query.unwrap_or_default().as_bytes());
+    let kind = match params.get("kind") {
+        None | Some("installed") => Ok("installed"),
+        Some("web") => Ok("web"),
+        Some(_) => Err("kind is neither installed nor web".to_owned()),
+    };
+    answer(kind, google::client_file)
+}
+
+async fn service_account_key(State(control): State<Control>, headers: HeaderMap, body: Bytes) -> Response {
+    let request = parse(&headers, &body).and_then(|KeyRequest { email }| match email {
+        Some(email) if !service_account::is_email(&email) => Err("email is no e-mail address".to_owned()),
+        email => Ok(email),
+    });
+    answer(request, |email| control.service_account_key(email.as_deref()))
 }
 
 /// Returns what `act` makes of a request, or what is wrong with the request.

@@ -41,7 +41,7 @@ fn start(provider: &Provider, headers: &HeaderMap, body: &[u8]) -> Result<Value,
     if client.device_pkce && code_challenge.is_none() {
         return Err(OAuthError::invalid_request("code_challenge is missing"));
     }
-    let scope = Scope::parse(params.get("scope").unwrap_or_default());
+    let scope = Scope::parse(provider.realm, params.get("scope").unwrap_or_default());
     let audience = audience(&params)?;
     let grant = state.start_device(DeviceRequest { client, scope, audience, code_challenge });
     let verification_uri = provider.at(provider.endpoints.activate);

@@ -26,19 +26,18 @@ pub(crate) async fn metadata(State(provider): State<Arc<Provider>>) -> Json<Valu
         "issuer": provider.issuer(),
         "authorization_endpoint": at(endpoints.authorize),
         "token_endpoint": at(endpoints.token),
-        "device_authorization_endpoint": at(endpoints.device),
         "revocation_endpoint": at(endpoints.revoke),
         "userinfo_endpoint": at(endpoints.userinfo),
         "jwks_uri": at(endpoints.jwks),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
+        "grant_types_supported": GrantType::offered(provider.realm),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256"],
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
         "code_challenge_methods_supported": ["S256"],
-        "scopes_supported": Scope::supported(),
+        "scopes_supported": Scope::supported(provider.realm),
         "claims_supported": [
             "iss", "sub", "aud", "iat", "exp", "auth_time", "nonce", "name", "given_name",
             "family_name", "preferred_username", "email", "email_verified",
@@ -48,6 +47,9 @@ pub(crate) async fn metadata(State(provider): State<Arc<Provider>>) -> Json<Valu
         "request_uri_parameter_supported": false,
         "authorization_response_iss_parameter_supported": true,
     });
+    if let Some(device) = endpoints.device {
+        metadata["device_authorization_endpoint"] = at(device).into();
+    }
     if let Some(register) = endpoints.register {
         metadata["registration_endpoint"] = at(register).into();
     }

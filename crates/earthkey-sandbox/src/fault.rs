@@ -236,6 +236,7 @@ mod tests {
             realm: None,
             grant_type: Some("refresh_token".to_owned()),
             client_id: None,
+            quota_project: None,
             status: None,
             form_keys: Vec::new(),
             at: 0,

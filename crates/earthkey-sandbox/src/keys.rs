@@ -19,7 +19,8 @@ pub(crate) struct Keys {
     ec: SigningKey,
 }
 
-struct SigningKey {
+/// A key and what it is known by.
+pub(crate) struct SigningKey {
     key: EncodingKey,
     id: String,
     algorithm: Algorithm,
@@ -28,13 +29,11 @@ struct SigningKey {
 impl Keys {
     /// Returns fresh keys.
     pub(crate) fn generate() -> Self {
-        let rsa = KeyPair::generate(KeySize::Rsa2048).expect("an RSA key can be generated");
-        let rsa = AsDer::<Pkcs8V1Der<'_>>::as_der(&rsa).expect("a fresh key has a PKCS #8 form");
         let ec =
             EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key can be generated");
         let ec = ec.to_pkcs8v1().expect("a fresh key has a PKCS #8 form");
         Self {
-            rsa: SigningKey::new(EncodingKey::from_rsa_der(&rsa.as_ref()[PKCS8_HEAD..]), Algorithm::RS256),
+            rsa: SigningKey::of_rsa(&generate_rsa()),
             ec: SigningKey::new(EncodingKey::from_ec_der(ec.as_ref()), Algorithm::ES256),
         }
     }
@@ -56,17 +55,35 @@ impl Keys {
     }
 }
 
+/// Returns a fresh RSA key in PKCS #8.
+pub(crate) fn generate_rsa() -> Vec<u8> {
+    let key = KeyPair::generate(KeySize::Rsa2048).expect("an RSA key can be generated");
+    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&key).expect("a fresh key has a PKCS #8 form");
+    der.as_ref().to_vec()
+}
+
 impl SigningKey {
-    fn new(key: EncodingKey, algorithm: Algorithm) -> Self {
-        Self { key, id: secret::random("sandbox-")[..24].to_owned(), algorithm }
+    /// Returns the key that [`generate_rsa`] made.
+    pub(crate) fn of_rsa(pkcs8: &[u8]) -> Self {
+        Self::new(EncodingKey::from_rsa_der(&pkcs8[PKCS8_HEAD..]), Algorithm::RS256)
     }
 
-    fn jwk(&self) -> Jwk {
+    /// Returns what the key is known by.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the public half.
+    pub(crate) fn jwk(&self) -> Jwk {
         let mut jwk =
             Jwk::from_encoding_key(&self.key, self.algorithm).expect("a key of our own has a public half");
         jwk.common.key_id = Some(self.id.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         jwk
+    }
+
+    fn new(key: EncodingKey, algorithm: Algorithm) -> Self {
+        Self { key, id: secret::random("sandbox-")[..24].to_owned(), algorithm }
     }
 }
 

@@ -1,22 +1,26 @@
 //! An identity provider to test against, with real pages, and the services behind it.
 //!
 //! A [`Sandbox`] serves, on one loopback port and over plain HTTP, what the real clients of these
-//! systems need in order to sign in: unmodified `openeo`, `earthscope-sdk`, or any OpenID client.
-//! It keeps nothing: keys, tokens and clients are new at each start.
+//! systems need in order to sign in: unmodified `openeo`, `earthscope-sdk`, `earthengine-api`, or any
+//! OpenID client. It keeps nothing: keys, tokens and clients are new at each start.
+//! Google's hosts are played as well, each host `H` below `{url}/google/H`.
 //!
 //! | realm | issuer | clients |
 //! |---|---|---|
 //! | `oidc` | `{url}/oidc` | `sandbox-public`; `sandbox-confidential` |
 //! | `openeo` | `{url}/openeo-id` | `sandbox-openeo`; `sandbox-openeo-service` |
 //! | `earthscope` | `{url}/` | the public client of EarthScope's SDK; `sandbox-m2m` |
+//! | `google` | `https://accounts.google.com` | those of `earthengine-api` and gcloud; a Desktop client, [`Control::client_file`] |
 //!
 //! Confidential clients have the secret `sandbox-secret`. The people are `ada` and `grace`, with
-//! the password `sandbox`. Each issuer has its metadata in both places (OpenID Connect Discovery
-//! and RFC 8414), which name all endpoints: authorization code with PKCE, device code, refresh with
-//! rotation, client credentials, revocation, UserInfo, and in realm `oidc` dynamic registration.
+//! the password `sandbox`. Each issuer but Google's has its metadata in both places (OpenID Connect
+//! Discovery and RFC 8414), which name all endpoints: authorization code with PKCE, device code, refresh
+//! with rotation, client credentials, revocation, UserInfo, and in realm `oidc` dynamic registration.
 //!
-//! Beside them are an openEO back-end at `{url}/openeo` and `GET {url}/beta/user/profile` of the
-//! EarthScope API.
+//! Beside them are an openEO back-end at `{url}/openeo`, `GET {url}/beta/user/profile` of the
+//! EarthScope API, and the ends of Earth Engine and Gemini that tell whether somebody gets in. What
+//! happens there depends on the project: `sandbox-disabled`, `sandbox-forbidden` and
+//! `sandbox-unregistered` do not work.
 //!
 //! # Control
 //!
@@ -32,6 +36,8 @@
 //! | `POST /_control/revoke` | `{"realm", "sub"}`: revokes refresh tokens |
 //! | `POST /_control/settings` | `{"realm", …}`, see [`Change`] |
 //! | `GET /_control/refresh-tokens?realm=` | counts them ([`RefreshTokens`]) |
+//! | `GET /_control/client-file?kind=` | returns Google's client file of the Desktop client |
+//! | `POST /_control/service-account-keys` | `{"email"}`: makes a key at Google, returns its file |
 //!
 //! # A person
 //!
@@ -42,6 +48,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +64,7 @@ pub use crate::settings::{Change, RotationKind, Settings};
 pub use crate::state::RefreshTokens;
 
 use crate::app::App;
+use crate::google::documents::Documents;
 
 pub mod robot;
 
@@ -73,6 +81,7 @@ mod discovery;
 mod earthscope;
 mod error;
 mod fault;
+mod google;
 mod keys;
 mod openeo;
 mod pages;
@@ -111,6 +120,9 @@ pub struct Options {
     pub device_lifetime: u64,
     /// Seconds a device must wait between polls.
     pub device_interval: u64,
+    /// A folder with `cloud_api_discovery_document.json` and `algorithms.json`, such as `ee/tests` of
+    /// Earth Engine's Python package; without it, Earth Engine has small documents of its own.
+    pub earthengine_documents: Option<PathBuf>,
 }
 
 /// What happens to a refresh token that is used.
@@ -134,9 +146,13 @@ impl Sandbox {
             let text = format!("cannot listen on {}: a sandbox is for loopback only", options.listen);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
+        let documents = match &options.earthengine_documents {
+            Some(folder) => Documents::load(folder)?,
+            None => Documents::built_in(),
+        };
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
-        let app = App::new(format!("http://{address}"), address.port(), &options);
+        let app = App::new(format!("http://{address}"), address.port(), &options, documents);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server::serve(listener, Arc::clone(&app), stopped));
         Ok(Self { app, stop: Some(stop), task })
@@ -185,6 +201,7 @@ impl Default for Options {
             access_token_lifetime: 3_600,
             device_lifetime: 600,
             device_interval: 1,
+            earthengine_documents: None,
         }
     }
 }

@@ -8,14 +8,15 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use crate::client::Client;
 use crate::keys::Keys;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{activate, authorize, consent, device, discovery, register, revoke, sign_in, token, userinfo};
+use crate::{
+    activate, authorize, consent, device, discovery, google, register, revoke, sign_in, token, userinfo,
+};
 
-/// The three identity providers of a sandbox.
+/// The identity providers of a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Realm {
@@ -25,14 +26,20 @@ pub enum Realm {
     Openeo,
     /// The tenant of EarthScope, shaped like Auth0.
     Earthscope,
+    /// Google, with all its hosts below one path.
+    Google,
 }
 
 /// The paths of a provider.
 pub(crate) struct Endpoints {
+    /// The issuer: a path of the sandbox, or a URL that is known by heart.
     pub(crate) issuer: &'static str,
+    /// The path that session cookies are for.
+    pub(crate) cookie: &'static str,
     pub(crate) authorize: &'static str,
     pub(crate) token: &'static str,
-    pub(crate) device: &'static str,
+    /// Where the device flow starts; without it, nothing serves `activate` and `done`.
+    pub(crate) device: Option<&'static str>,
     pub(crate) revoke: &'static str,
     pub(crate) userinfo: &'static str,
     pub(crate) jwks: &'static str,
@@ -41,8 +48,8 @@ pub(crate) struct Endpoints {
     pub(crate) consent: &'static str,
     pub(crate) activate: &'static str,
     pub(crate) done: &'static str,
-    openid_configuration: &'static str,
-    authorization_server: &'static str,
+    pub(crate) openid_configuration: Option<&'static str>,
+    pub(crate) authorization_server: Option<&'static str>,
 }
 
 /// One issuer.
@@ -60,7 +67,7 @@ pub(crate) struct Provider {
 
 impl Realm {
     /// Every realm.
-    pub const ALL: [Self; 3] = [Self::Oidc, Self::Openeo, Self::Earthscope];
+    pub const ALL: [Self; 4] = [Self::Oidc, Self::Openeo, Self::Earthscope, Self::Google];
 
     /// Returns the name in paths and in the control interface.
     pub fn as_str(self) -> &'static str {
@@ -68,6 +75,7 @@ impl Realm {
             Self::Oidc => "oidc",
             Self::Openeo => "openeo",
             Self::Earthscope => "earthscope",
+            Self::Google => "google",
         }
     }
 
@@ -77,6 +85,7 @@ impl Realm {
             Self::Oidc => "Sandbox ID",
             Self::Openeo => "openEO Sandbox",
             Self::Earthscope => "EarthScope Sandbox",
+            Self::Google => "Google Sandbox",
         }
     }
 
@@ -89,7 +98,6 @@ impl Realm {
             let paths = [
                 endpoints.authorize,
                 endpoints.token,
-                endpoints.device,
                 endpoints.revoke,
                 endpoints.userinfo,
                 endpoints.jwks,
@@ -97,15 +105,16 @@ impl Realm {
                 endpoints.consent,
                 endpoints.activate,
                 endpoints.done,
-                endpoints.openid_configuration,
-                endpoints.authorization_server,
             ];
-            paths.contains(&path)
+            let optional = [endpoints.device, endpoints.openid_configuration, endpoints.authorization_server];
+            paths.contains(&path) || optional.contains(&Some(path))
         };
-        if within("/oidc") || path == OIDC.authorization_server {
+        if within("/oidc") || OIDC.authorization_server == Some(path) {
             Some(Self::Oidc)
-        } else if within("/openeo-id") || within("/openeo") || path == OPENEO.authorization_server {
+        } else if within("/openeo-id") || within("/openeo") || OPENEO.authorization_server == Some(path) {
             Some(Self::Openeo)
+        } else if within("/google") {
+            Some(Self::Google)
         } else if own(&EARTHSCOPE) || within("/beta") {
             Some(Self::Earthscope)
         } else {
@@ -127,6 +136,7 @@ impl Provider {
             Realm::Oidc => &OIDC,
             Realm::Openeo => &OPENEO,
             Realm::Earthscope => &EARTHSCOPE,
+            Realm::Google => &google::ENDPOINTS,
         };
         Arc::new(Self {
             realm,
@@ -134,26 +144,34 @@ impl Provider {
             url: url.to_owned(),
             cookie: format!("sandbox-{realm}-{port}"),
             keys: OnceLock::new(),
-            state: Mutex::new(State::new(Client::built_in(realm), settings)),
+            state: Mutex::new(State::new(realm, settings)),
         })
     }
 
     /// Returns the routes of the provider.
     pub(crate) fn routes(self: &Arc<Self>) -> Router {
         let endpoints = self.endpoints;
+        let revoke = match self.realm {
+            Realm::Google => post(google::revoke::revoke),
+            Realm::Oidc | Realm::Openeo | Realm::Earthscope => post(revoke::revoke),
+        };
         let mut router = Router::new()
-            .route(endpoints.openid_configuration, get(discovery::metadata))
-            .route(endpoints.authorization_server, get(discovery::metadata))
             .route(endpoints.jwks, get(discovery::jwks))
             .route(endpoints.authorize, get(authorize::by_query).post(authorize::by_form))
             .route(endpoints.token, post(token::token))
-            .route(endpoints.device, post(device::authorize))
-            .route(endpoints.revoke, post(revoke::revoke))
+            .route(endpoints.revoke, revoke)
             .route(endpoints.userinfo, get(userinfo::userinfo).post(userinfo::userinfo))
             .route(endpoints.sign_in, get(sign_in::show).post(sign_in::submit))
-            .route(endpoints.consent, get(consent::show).post(consent::submit))
-            .route(endpoints.activate, get(activate::show).post(activate::submit))
-            .route(endpoints.done, get(activate::done));
+            .route(endpoints.consent, get(consent::show).post(consent::submit));
+        for path in [endpoints.openid_configuration, endpoints.authorization_server].into_iter().flatten() {
+            router = router.route(path, get(discovery::metadata));
+        }
+        if let Some(path) = endpoints.device {
+            router = router
+                .route(path, post(device::authorize))
+                .route(endpoints.activate, get(activate::show).post(activate::submit))
+                .route(endpoints.done, get(activate::done));
+        }
         if let Some(path) = endpoints.register {
             router = router.route(path, post(register::register));
         }
@@ -162,7 +180,10 @@ impl Provider {
 
     /// Returns the issuer identifier.
     pub(crate) fn issuer(&self) -> String {
-        self.at(self.endpoints.issuer)
+        match self.endpoints.issuer {
+            path if path.starts_with('/') => self.at(path),
+            url => url.to_owned(),
+        }
     }
 
     /// Returns the URL of a path.
@@ -190,9 +211,10 @@ impl Provider {
 
 const OIDC: Endpoints = Endpoints {
     issuer: "/oidc",
+    cookie: "/oidc",
     authorize: "/oidc/authorize",
     token: "/oidc/token",
-    device: "/oidc/device_authorization",
+    device: Some("/oidc/device_authorization"),
     revoke: "/oidc/revoke",
     userinfo: "/oidc/userinfo",
     jwks: "/oidc/jwks",
@@ -201,15 +223,16 @@ const OIDC: Endpoints = Endpoints {
     consent: "/oidc/consent",
     activate: "/oidc/activate",
     done: "/oidc/done",
-    openid_configuration: "/oidc/.well-known/openid-configuration",
-    authorization_server: "/.well-known/oauth-authorization-server/oidc",
+    openid_configuration: Some("/oidc/.well-known/openid-configuration"),
+    authorization_server: Some("/.well-known/oauth-authorization-server/oidc"),
 };
 
 const OPENEO: Endpoints = Endpoints {
     issuer: "/openeo-id",
+    cookie: "/openeo-id",
     authorize: "/openeo-id/authorize",
     token: "/openeo-id/token",
-    device: "/openeo-id/device_authorization",
+    device: Some("/openeo-id/device_authorization"),
     revoke: "/openeo-id/revoke",
     userinfo: "/openeo-id/userinfo",
     jwks: "/openeo-id/jwks",
@@ -218,15 +241,16 @@ const OPENEO: Endpoints = Endpoints {
     consent: "/openeo-id/consent",
     activate: "/openeo-id/activate",
     done: "/openeo-id/done",
-    openid_configuration: "/openeo-id/.well-known/openid-configuration",
-    authorization_server: "/.well-known/oauth-authorization-server/openeo-id",
+    openid_configuration: Some("/openeo-id/.well-known/openid-configuration"),
+    authorization_server: Some("/.well-known/oauth-authorization-server/openeo-id"),
 };
 
 const EARTHSCOPE: Endpoints = Endpoints {
     issuer: "/",
+    cookie: "/",
     authorize: "/authorize",
     token: "/oauth/token",
-    device: "/oauth/device/code",
+    device: Some("/oauth/device/code"),
     revoke: "/oauth/revoke",
     userinfo: "/userinfo",
     jwks: "/.well-known/jwks.json",
@@ -235,6 +259,6 @@ const EARTHSCOPE: Endpoints = Endpoints {
     consent: "/consent",
     activate: "/activate",
     done: "/done",
-    openid_configuration: "/.well-known/openid-configuration",
-    authorization_server: "/.well-known/oauth-authorization-server",
+    openid_configuration: Some("/.well-known/openid-configuration"),
+    authorization_server: Some("/.well-known/oauth-authorization-server"),
 };

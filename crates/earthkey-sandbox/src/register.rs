@@ -16,7 +16,7 @@ use url::Url;
 use crate::client::{Authentication, Client, GrantType, Redirects, has_forbidden_parts, is_loopback};
 use crate::error::OAuthError;
 use crate::params::is_json;
-use crate::provider::Provider;
+use crate::provider::{Provider, Realm};
 use crate::secret::{self, Digest};
 use crate::state::unix_time;
 
@@ -54,7 +54,7 @@ fn client(headers: &HeaderMap, body: &[u8]) -> Result<(Client, Value), OAuthErro
     let metadata: Option<Metadata> =
         Some(body).filter(|_| is_json(headers)).and_then(|body| serde_json::from_slice(body).ok());
     let metadata = metadata.ok_or_else(|| invalid("the body is not client metadata in JSON"))?;
-    let grants: Vec<_> = metadata.grant_types.iter().map(|name| GrantType::parse(name)).collect();
+    let grants: Vec<_> = metadata.grant_types.iter().map(|name| grant_type(name)).collect();
     let grants: Option<Vec<_>> = grants.into_iter().collect();
     let grants = grants.ok_or_else(|| invalid("unknown grant type"))?;
     let redirects = redirects(&metadata.redirect_uris)?;
@@ -109,6 +109,11 @@ fn client(headers: &HeaderMap, body: &[u8]) -> Result<(Client, Value), OAuthErro
         id_token_algorithm: algorithm,
     };
     Ok((client, answer))
+}
+
+/// Returns a grant type that a registered client may have.
+fn grant_type(name: &str) -> Option<GrantType> {
+    GrantType::parse(name).filter(|grant| grant.is_of(Realm::Oidc))
 }
 
 fn redirects(uris: &[String]) -> Result<Vec<Url>, OAuthError> {

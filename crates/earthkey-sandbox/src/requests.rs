@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::client::{GrantType, http_basic};
+use crate::google;
 use crate::params::{Params, is_form, is_json};
 use crate::provider::{Provider, Realm};
 
@@ -30,6 +31,8 @@ pub struct Record {
     pub grant_type: Option<String>,
     /// The client, `other` for one that is not registered.
     pub client_id: Option<String>,
+    /// The project to be billed, Google's `x-goog-user-project`, if it is a plain project identifier.
+    pub quota_project: Option<String>,
     /// The status of the answer; absent until there is one, and for good if none was sent.
     pub status: Option<u16>,
     /// The names of the members of the body, or of the query if there is no body.
@@ -122,6 +125,7 @@ impl Record {
             grant_type: member("grant_type")
                 .map(|name| GrantType::parse(&name).map_or_else(other, |grant| grant.as_str().to_owned())),
             client_id: client_id.map(|id| if known(&id) { id } else { other() }),
+            quota_project: google::project::of_header(&head.headers).map(str::to_owned),
             status: None,
             form_keys: names.into_iter().take(32).map(|name| name.chars().take(40).collect()).collect(),
             path,

@@ -22,6 +22,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::app::App;
 use crate::fault::{Fault, When};
+use crate::google;
+use crate::provider::Realm;
 use crate::requests::Record;
 
 /// What the sandbox says of itself in every answer; the robot knows it by that.
@@ -105,12 +107,16 @@ async fn receive(app: &App, router: Router, request: Request<Incoming>) -> Resul
     }
     let record = Record::of(&head, &body, &app.providers);
     let fault = app.faults.take(&record);
+    let realm = record.realm;
     let seq = app.requests.arrived(record);
     let request = Request::from_parts(head, body);
-    let response = match fault {
+    let mut response = match fault {
         Some(fault) => faulty(router, request, &fault).await?,
         None => route(router, request).await,
     };
+    if realm == Some(Realm::Google) {
+        google::stamp(app.provider(Realm::Google), &mut response);
+    }
     app.requests.answered(seq, response.status().as_u16());
     Ok(response)
 }

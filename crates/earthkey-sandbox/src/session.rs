@@ -106,7 +106,7 @@ impl Session {
 
     /// Returns the header that sets the session cookie.
     pub(crate) fn set_cookie(provider: &Provider, id: &str) -> HeaderValue {
-        let path = provider.endpoints.issuer;
+        let path = provider.endpoints.cookie;
         let cookie = format!("{}={id}; Path={path}; HttpOnly; SameSite=Lax", provider.cookie);
         cookie.parse().expect("names and secrets of sessions are plain ASCII")
     }

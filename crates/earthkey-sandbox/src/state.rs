@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use self::device::DeviceCode;
 use crate::Rotation;
 use crate::bounded::Bounded;
 use crate::client::{Client, GrantType};
-use crate::error::OAuthError;
+use crate::error::{OAuthError, Why};
+use crate::google::service_account::ServiceAccounts;
+use crate::provider::Realm;
 use crate::scope::Scope;
 use crate::secret::{self, Digest};
 use crate::session::Session;
 use crate::settings::Settings;
 
-/// How much earlier than its interval a poll may come: clocks and schedulers are not exact.
-const POLL_TOLERANCE: Duration = Duration::from_millis(100);
+pub(crate) use self::device::DeviceRequest;
 
-/// What RFC 8628 section 3.5 adds to the interval at each `slow_down`.
-const SLOW_DOWN: Duration = Duration::from_secs(5);
+mod device;
 
 /// The description Auth0 gives, and clients look for, when a refresh token is not good any more.
 const UNKNOWN_REFRESH_TOKEN: &str = "Unknown or invalid refresh token.";
@@ -25,6 +26,9 @@ const UNKNOWN_REFRESH_TOKEN: &str = "Unknown or invalid refresh token.";
 pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) sessions: Bounded<Digest, Session>,
+    /// Who has a key to sign assertions with.
+    pub(crate) service_accounts: ServiceAccounts,
+    realm: Realm,
     built_in: Vec<Arc<Client>>,
     registered: Bounded<String, Arc<Client>>,
     codes: Bounded<Digest, AuthorizationCode>,
@@ -57,29 +61,15 @@ pub(crate) struct Granted {
     pub(crate) refresh_token: Option<String>,
 }
 
-/// A device authorization request (RFC 8628 section 3.1).
-#[derive(Clone, Debug)]
-pub(crate) struct DeviceRequest {
-    pub(crate) client: Arc<Client>,
-    pub(crate) scope: Scope,
-    pub(crate) audience: Option<String>,
-    pub(crate) code_challenge: Option<String>,
-}
-
-/// The answer to a device authorization request (RFC 8628 section 3.2).
-pub(crate) struct DeviceGrant {
-    pub(crate) device_code: String,
-    pub(crate) user_code: String,
-    pub(crate) expires_in: u64,
-    pub(crate) interval: u64,
-}
-
 /// What is known of an access token at the resources.
 pub(crate) struct AccessToken {
     pub(crate) sub: String,
     pub(crate) scope: Scope,
-    expires_at: u64,
-    family: Option<u64>,
+    pub(crate) client_id: String,
+    /// Seconds since 1970.
+    pub(crate) expires_at: u64,
+    /// The family of a person's grant.
+    pub(crate) family: Option<u64>,
     dead: bool,
 }
 
@@ -103,25 +93,12 @@ struct AuthorizationCode {
     redeemed: Option<u64>,
 }
 
-struct DeviceCode {
-    request: DeviceRequest,
-    user_code: String,
-    expires: Instant,
-    interval: Duration,
-    polled: Option<Instant>,
-    decision: Decision,
-}
-
-enum Decision {
-    Pending,
-    Denied,
-    Allowed { sub: String, auth_time: u64 },
-}
-
 /// The tokens that descend from one authorization by a person.
 struct Family {
     authorization: Authorization,
     refreshable: bool,
+    /// When its refresh tokens end, whatever is done with them.
+    ends: Option<Instant>,
     refresh_revoked: bool,
     access_revoked: bool,
 }
@@ -129,14 +106,17 @@ struct Family {
 struct RefreshToken {
     family: u64,
     superseded: Option<Instant>,
+    expired: bool,
 }
 
 impl State {
     /// Returns the state of a provider nobody has used yet.
-    pub(crate) fn new(built_in: Vec<Arc<Client>>, settings: Settings) -> Self {
+    pub(crate) fn new(realm: Realm, settings: Settings) -> Self {
         Self {
             settings,
-            built_in,
+            realm,
+            service_accounts: ServiceAccounts::default(),
+            built_in: Client::built_in(realm),
             registered: Bounded::new(1_000),
             sessions: Bounded::new(1_000),
             codes: Bounded::new(1_000),
@@ -191,7 +171,8 @@ impl State {
             return Err(unknown());
         }
         if redirect_uri != Some(entry.redirect_uri.as_str()) {
-            return Err(OAuthError::invalid_grant("redirect_uri differs from the authorization request"));
+            return Err(OAuthError::invalid_grant("redirect_uri differs from the authorization request")
+                .because(Why::RedirectUri));
         }
         verify(entry.authorization.code_challenge.as_deref(), verifier)?;
         let granted = self.start_family(entry.authorization.clone());
@@ -199,94 +180,6 @@ impl State {
             entry.redeemed = granted.family;
         }
         Ok(granted)
-    }
-
-    /// Starts a device authorization (RFC 8628 section 3.2).
-    pub(crate) fn start_device(&mut self, request: DeviceRequest) -> DeviceGrant {
-        let device_code = secret::random("");
-        let mut user_code = secret::user_code();
-        while self.pending_device(&user_code).is_some() {
-            user_code = secret::user_code();
-        }
-        let (expires_in, interval) = (self.settings.device_lifetime, self.settings.device_interval);
-        let entry = DeviceCode {
-            request,
-            user_code: user_code.clone(),
-            expires: Instant::now() + Duration::from_secs(expires_in),
-            interval: Duration::from_secs(interval),
-            polled: None,
-            decision: Decision::Pending,
-        };
-        self.devices.insert(Digest::of(&device_code), entry);
-        DeviceGrant { device_code, user_code, expires_in, interval }
-    }
-
-    /// Returns the device that waits for a person who has this user code, and what it asks for.
-    pub(crate) fn pending_device(&self, user_code: &str) -> Option<(Digest, DeviceRequest)> {
-        self.devices
-            .iter()
-            .find(|(_, device)| device.user_code == user_code && device.is_pending())
-            .map(|(digest, device)| (*digest, device.request.clone()))
-    }
-
-    /// Records what a person decided about a device, and returns whether it still waited for that.
-    pub(crate) fn decide_device(&mut self, device: &Digest, allowed: Option<(&str, u64)>) -> bool {
-        let waiting = self.devices.get_mut(device).filter(|device| device.is_pending());
-        let Some(device) = waiting else {
-            return false;
-        };
-        device.decision = match allowed {
-            Some((sub, auth_time)) => Decision::Allowed { sub: sub.to_owned(), auth_time },
-            None => Decision::Denied,
-        };
-        true
-    }
-
-    /// Answers a poll of a device (RFC 8628 section 3.5).
-    ///
-    /// `slow_down` is for a device that still waits: once there is a decision it is handed over,
-    /// since a client that polls too fast for ever would otherwise never get it.
-    pub(crate) fn redeem_device(
-        &mut self,
-        client: &Client,
-        device_code: &str,
-        verifier: Option<&str>,
-    ) -> Result<Granted, OAuthError> {
-        let digest = Digest::of(device_code);
-        let device = self
-            .devices
-            .get_mut(&digest)
-            .filter(|device| device.request.client.id == client.id)
-            .ok_or_else(|| OAuthError::invalid_grant("unknown device code"))?;
-        if Instant::now() >= device.expires {
-            return Err(OAuthError::new("expired_token", "the device code has expired"));
-        }
-        let early = device.poll();
-        let (sub, auth_time) = match &device.decision {
-            Decision::Pending if early => {
-                return Err(OAuthError::new("slow_down", "polled before the interval was over"));
-            }
-            Decision::Pending => {
-                return Err(OAuthError::new("authorization_pending", "nobody has decided yet"));
-            }
-            Decision::Denied => {
-                self.devices.remove(&digest);
-                return Err(OAuthError::new("access_denied", "the request was denied"));
-            }
-            Decision::Allowed { sub, auth_time } => (sub.clone(), *auth_time),
-        };
-        verify(device.request.code_challenge.as_deref(), verifier)?;
-        let request = device.request.clone();
-        self.devices.remove(&digest);
-        Ok(self.start_family(Authorization {
-            client: request.client,
-            sub,
-            scope: request.scope,
-            audience: request.audience,
-            code_challenge: None,
-            nonce: None,
-            auth_time,
-        }))
     }
 
     /// Answers a refresh (RFC 6749 section 6, rotation as in RFC 9700 section 4.14.2).
@@ -299,25 +192,23 @@ impl State {
         let unknown = || OAuthError::invalid_grant(UNKNOWN_REFRESH_TOKEN);
         let digest = Digest::of(token);
         let entry = self.refresh_tokens.get(&digest).ok_or_else(unknown)?;
-        let (number, superseded) = (entry.family, entry.superseded);
-        let family = self
-            .families
-            .get_mut(&number)
-            .filter(|family| !family.refresh_revoked && family.authorization.client.id == client.id);
-        let family = family.ok_or_else(unknown)?;
+        let (number, superseded, expired) = (entry.family, entry.superseded, entry.expired);
+        let family = self.families.get_mut(&number).ok_or_else(unknown)?;
+        if family.authorization.client.id != client.id {
+            return Err(unknown().because(Why::OtherClient));
+        }
+        if expired || family.has_ended() {
+            return Err(unknown().because(Why::Ended));
+        }
         let mut authorization = Authorization { nonce: None, ..family.authorization.clone() };
         if let (Rotation::Rotate { grace_seconds }, Some(since)) = (self.settings.rotation, superseded)
             && since.elapsed() >= Duration::from_secs(grace_seconds)
         {
             family.refresh_revoked = true;
-            return Err(unknown());
+            return Err(unknown().because(Why::Ended));
         }
         if let Some(requested) = scope {
-            let requested = Scope::parse(requested);
-            if !authorization.scope.covers(&requested) {
-                return Err(OAuthError::new("invalid_scope", "the scope is wider than what was granted"));
-            }
-            authorization.scope = requested;
+            authorization.scope = self.narrow(&authorization.scope, requested)?;
         }
         let refresh_token = match self.settings.rotation {
             Rotation::Never => None,
@@ -331,11 +222,26 @@ impl State {
         Ok(Granted { authorization, family: Some(number), refresh_token })
     }
 
+    /// Returns the part of a granted scope that a refresh asks for (RFC 6749 section 6).
+    fn narrow(&self, granted: &Scope, requested: &str) -> Result<Scope, OAuthError> {
+        let refused = |why| OAuthError::new("invalid_scope", why).because(Why::Scope);
+        if self.realm == Realm::Google && Scope::unknown(self.realm, requested).is_some() {
+            return Err(refused("the scope is unknown"));
+        }
+        let requested = Scope::parse(self.realm, requested);
+        if granted.covers(&requested) {
+            Ok(requested)
+        } else {
+            Err(refused("the scope is wider than what was granted"))
+        }
+    }
+
     /// Keeps an access token, so that resources can tell whether it is active.
     pub(crate) fn keep_access_token(&mut self, token: &str, granted: &Granted, expires_at: u64) {
         let entry = AccessToken {
             sub: granted.authorization.sub.clone(),
             scope: granted.authorization.scope.clone(),
+            client_id: granted.authorization.client.id.clone(),
             expires_at,
             family: granted.family,
             dead: false,
@@ -369,6 +275,32 @@ impl State {
         Ok(())
     }
 
+    /// Revokes every grant that the person behind a token gave its client, as Google does, and
+    /// returns whether the token was good until then.
+    pub(crate) fn revoke_grants(&mut self, token: &str) -> bool {
+        let digest = Digest::of(token);
+        let refresh = self.refresh_tokens.get(&digest).filter(|entry| !entry.expired);
+        let family = refresh.map(|entry| entry.family).or_else(|| self.access_token(token)?.family);
+        let Some(family) = family.and_then(|number| self.families.get(&number)) else {
+            // A service account has no refresh token that would go with it.
+            let good = self.access_token(token).is_some();
+            if let Some(entry) = self.access_tokens.get_mut(&digest) {
+                entry.dead = true;
+            }
+            return good;
+        };
+        if family.has_ended() {
+            return false;
+        }
+        let (sub, client) = (family.authorization.sub.clone(), Arc::clone(&family.authorization.client));
+        for family in self.families.values_mut() {
+            if family.authorization.sub == sub && family.authorization.client.id == client.id {
+                family.revoke();
+            }
+        }
+        true
+    }
+
     /// Revokes the refresh tokens of everybody, or of one person, and returns how many families
     /// that were.
     pub(crate) fn revoke_families(&mut self, sub: Option<&str>) -> usize {
@@ -390,13 +322,7 @@ impl State {
 
     /// Lets all refresh tokens expire.
     pub(crate) fn expire_refresh_tokens(&mut self) {
-        self.refresh_tokens.clear();
-    }
-
-    /// Lets all device codes expire.
-    pub(crate) fn expire_device_codes(&mut self) {
-        let now = Instant::now();
-        self.devices.values_mut().for_each(|device| device.expires = now);
+        self.refresh_tokens.values_mut().for_each(|token| token.expired = true);
     }
 
     /// Lets all authorization codes expire.
@@ -418,9 +344,9 @@ impl State {
             counts.families += 1;
             counts.revoked += usize::from(family.refresh_revoked);
         }
-        for token in self.refresh_tokens.values() {
+        for token in self.refresh_tokens.values().filter(|token| !token.expired) {
             let family = self.families.get(&token.family);
-            match family.filter(|family| !family.refresh_revoked) {
+            match family.filter(|family| !family.has_ended()) {
                 Some(_) if token.superseded.is_some() => counts.superseded += 1,
                 Some(_) => counts.live += 1,
                 None => {}
@@ -432,11 +358,14 @@ impl State {
     fn start_family(&mut self, authorization: Authorization) -> Granted {
         let number = self.next_family;
         self.next_family += 1;
-        let refreshable = authorization.scope.contains("offline_access")
+        // Google's clients ask with `access_type`, and native ones get a refresh token anyway.
+        let refreshable = (self.realm == Realm::Google || authorization.scope.contains("offline_access"))
             && authorization.client.may(GrantType::RefreshToken);
+        let lifetime = self.settings.grant_lifetime.map(Duration::from_secs);
         let family = Family {
             authorization: authorization.clone(),
             refreshable,
+            ends: lifetime.map(|lifetime| Instant::now() + lifetime),
             refresh_revoked: false,
             access_revoked: false,
         };
@@ -447,32 +376,27 @@ impl State {
 
     fn issue_refresh_token(&mut self, family: u64) -> String {
         let token = secret::random("sandbox-");
-        self.refresh_tokens.insert(Digest::of(&token), RefreshToken { family, superseded: None });
+        self.refresh_tokens
+            .insert(Digest::of(&token), RefreshToken { family, superseded: None, expired: false });
         token
     }
 
     fn revoke_family(&mut self, number: u64) {
         if let Some(family) = self.families.get_mut(&number) {
-            family.refresh_revoked = true;
-            family.access_revoked = true;
+            family.revoke();
         }
     }
 }
 
-impl DeviceCode {
-    /// Notes a poll and returns whether it came before the interval was over.
-    fn poll(&mut self) -> bool {
-        let now = Instant::now();
-        let since = self.polled.replace(now).map(|polled| now.duration_since(polled));
-        let early = since.is_some_and(|since| since + POLL_TOLERANCE < self.interval);
-        if early && matches!(self.decision, Decision::Pending) {
-            self.interval += SLOW_DOWN;
-        }
-        early
+impl Family {
+    fn revoke(&mut self) {
+        self.refresh_revoked = true;
+        self.access_revoked = true;
     }
 
-    fn is_pending(&self) -> bool {
-        matches!(self.decision, Decision::Pending) && Instant::now() < self.expires
+    /// Returns whether its refresh tokens are good no more.
+    fn has_ended(&self) -> bool {
+        self.refresh_revoked || self.ends.is_some_and(|ends| Instant::now() >= ends)
     }
 }
 
@@ -488,13 +412,16 @@ pub(crate) fn unix_time() -> u64 {
 fn verify(challenge: Option<&str>, verifier: Option<&str>) -> Result<(), OAuthError> {
     match (challenge, verifier) {
         (None, None) => Ok(()),
-        (Some(_), None) => Err(OAuthError::invalid_grant("code_verifier is missing")),
+        (Some(_), None) => {
+            Err(OAuthError::invalid_grant("code_verifier is missing").because(Why::NoVerifier))
+        }
         (None, Some(_)) => Err(OAuthError::invalid_grant("code_verifier without a code_challenge")),
         (Some(challenge), Some(verifier)) => {
             if Digest::of(&Digest::of(verifier).to_base64url()) == Digest::of(challenge) {
                 Ok(())
             } else {
-                Err(OAuthError::invalid_grant("code_verifier does not match the code_challenge"))
+                let text = "code_verifier does not match the code_challenge";
+                Err(OAuthError::invalid_grant(text).because(Why::WrongVerifier))
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::account::Account;
 use crate::authorize::audience;
 use crate::client::{Client, GrantType};
 use crate::error::OAuthError;
+use crate::google;
 use crate::params::{Params, is_form};
 use crate::provider::{Provider, Realm};
 use crate::scope::Scope;
@@ -55,10 +56,16 @@ pub(crate) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Params, OAuthErro
 fn grant(provider: &Provider, headers: &HeaderMap, params: &Params) -> Result<Granted, OAuthError> {
     let required =
         |name| params.get(name).ok_or_else(|| OAuthError::invalid_request(format!("{name} is missing")));
+    let named = params.get("grant_type").and_then(GrantType::parse).filter(|own| own.is_of(provider.realm));
+    // The assertion says who sends it.
+    if named == Some(GrantType::JwtBearer) {
+        return google::jwt_bearer::grant(provider, params);
+    }
     let mut state = provider.state();
     let client = Client::authenticate(&state, headers, params)?;
-    let grant_type = GrantType::parse(required("grant_type")?)
-        .ok_or_else(|| OAuthError::new("unsupported_grant_type", "unknown grant_type"))?;
+    required("grant_type")?;
+    let unsupported = || OAuthError::new("unsupported_grant_type", "unknown grant_type");
+    let grant_type = named.ok_or_else(unsupported)?;
     if !client.may(grant_type) {
         return Err(OAuthError::unauthorized_client());
     }
@@ -69,11 +76,13 @@ fn grant(provider: &Provider, headers: &HeaderMap, params: &Params) -> Result<Gr
         }
         GrantType::DeviceCode => state.redeem_device(&client, required("device_code")?, verifier),
         // EarthScope's SDK writes `scopes`, which is nobody's parameter and so means nothing.
+        GrantType::RefreshToken if state.settings.reauthentication => Err(google::error::reauthentication()),
         GrantType::RefreshToken => state.refresh(&client, required("refresh_token")?, params.get("scope")),
         GrantType::ClientCredentials => {
             drop(state);
             client_credentials(provider, client, params)
         }
+        GrantType::JwtBearer => Err(OAuthError::unauthorized_client()),
     }
 }
 
@@ -86,9 +95,9 @@ fn client_credentials(
 ) -> Result<Granted, OAuthError> {
     let sub = match provider.realm {
         Realm::Earthscope => format!("{}@clients", client.id),
-        Realm::Oidc | Realm::Openeo => client.id.clone(),
+        Realm::Oidc | Realm::Openeo | Realm::Google => client.id.clone(),
     };
-    let scope = Scope::parse(params.get("scope").unwrap_or_default());
+    let scope = Scope::parse(provider.realm, params.get("scope").unwrap_or_default());
     let authorization = Authorization {
         client,
         sub,
@@ -103,34 +112,43 @@ fn client_credentials(
 
 /// Returns the token response (RFC 6749 section 5.1, OpenID Connect Core section 3.1.3.3).
 fn answer(provider: &Provider, granted: Granted) -> Value {
-    let now = unix_time();
+    let (now, by_its_clock) = (unix_time(), provider.state().settings.now());
     let lifetime = provider.state().settings.access_token_lifetime;
     let access_token = access_token(provider, &granted, now, now + lifetime);
     provider.state().keep_access_token(&access_token, &granted, now + lifetime);
-    let mut answer = json!({
-        "access_token": access_token,
-        "token_type": "Bearer",
-        "expires_in": lifetime,
-        "scope": granted.authorization.scope.to_string(),
-    });
-    if granted.authorization.scope.contains("openid") {
-        answer["id_token"] = id_token(provider, &granted.authorization, &access_token, now).into();
+    let mut answer = match provider.realm {
+        Realm::Google => google::token_answer(&granted, &access_token, lifetime),
+        Realm::Oidc | Realm::Openeo | Realm::Earthscope => json!({
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "expires_in": lifetime,
+            "scope": granted.authorization.scope.to_string(),
+        }),
+    };
+    // An ID token is about a person, whatever scope a client asks for itself.
+    if granted.family.is_some() && granted.authorization.scope.contains("openid") {
+        answer["id_token"] = id_token(provider, &granted.authorization, &access_token, by_its_clock).into();
     }
     if let Some(refresh_token) = granted.refresh_token {
+        if let Some(lifetime) = provider.state().settings.grant_lifetime {
+            answer["refresh_token_expires_in"] = lifetime.into();
+        }
         answer["refresh_token"] = refresh_token.into();
     }
     answer
 }
 
-/// Returns a signed access token (RFC 9068), which carries `azp` beside `client_id` because
+/// Returns an access token: Google's is opaque, the others' are signed (RFC 9068), which carries `azp` beside `client_id` because
 /// clients out there read either.
 fn access_token(provider: &Provider, granted: &Granted, now: u64, expires: u64) -> String {
     let authorization = &granted.authorization;
-    let audience = authorization.audience.clone().unwrap_or_else(|| match provider.realm {
+    let audience = match provider.realm {
+        Realm::Google => return google::access_token(),
         Realm::Oidc => provider.at("/api"),
         Realm::Openeo => provider.at("/openeo"),
         Realm::Earthscope => "https://api.earthscope.org".to_owned(),
-    });
+    };
+    let audience = authorization.audience.clone().unwrap_or(audience);
     let mut claims = json!({
         "iss": provider.issuer(),
         "aud": audience,

@@ -57,7 +57,7 @@ fn claims(provider: &Provider, headers: &HeaderMap) -> Result<Map<String, Value>
     let state = provider.state();
     let access = state.access_token(token).ok_or(Refusal::InvalidToken)?;
     Account::find(&access.sub)
-        .filter(|_| access.scope.contains("openid"))
+        .filter(|_| access.scope.is_about_person())
         .map(|account| account.claims(&access.scope))
         .ok_or(Refusal::InsufficientScope)
 }

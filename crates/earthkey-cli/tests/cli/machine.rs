@@ -250,6 +250,7 @@ pub(crate) fn token_path(realm: Realm) -> &'static str {
         Realm::Oidc => "/oidc/token",
         Realm::Openeo => "/openeo-id/token",
         Realm::Earthscope => "/oauth/token",
+        Realm::Google => "/google/oauth2.googleapis.com/token",
     }
 }
 

@@ -1,5 +1,7 @@
 //! A sandbox with a client beside it.
 
+pub(crate) mod google;
+
 use earthkey_sandbox::robot::{Browser, Person, Visit};
 use earthkey_sandbox::{Control, Options, Realm, Sandbox};
 use jsonwebtoken::jwk::JwkSet;
@@ -161,6 +163,7 @@ impl Bench {
             Realm::Oidc => ("/oidc/jwks", "/oidc"),
             Realm::Openeo => ("/openeo-id/jwks", "/openeo-id"),
             Realm::Earthscope => ("/.well-known/jwks.json", "/"),
+            Realm::Google => panic!("its issuer is no address of the sandbox"),
         };
         let keys: JwkSet = serde_json::from_str(&self.get(keys).await.text).unwrap();
         let header = jsonwebtoken::decode_header(token).unwrap();

@@ -70,6 +70,8 @@ async fn paths_belong_to_realms() {
         ("/.well-known/oauth-authorization-server/openeo-id", json!("openeo")),
         ("/.well-known/jwks.json", json!("earthscope")),
         ("/beta/user/profile", json!("earthscope")),
+        ("/google/oauth2.googleapis.com/tokeninfo", json!("google")),
+        ("/googles", json!(null)),
         ("/", json!(null)),
         ("/nowhere", json!(null)),
     ];
