@@ -6,6 +6,7 @@ use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::commands::check::CheckArguments;
+use crate::commands::check::WhoamiArguments;
 use crate::commands::completions::CompletionsArguments;
 use crate::commands::login::LoginArguments;
 use crate::commands::logout::LogoutArguments;
@@ -15,9 +16,11 @@ use crate::commands::token::TokenArguments;
 use crate::output::Color;
 
 const EXAMPLES: &str = "\
-A LOGIN is SYSTEM or SYSTEM/NAME; the systems are earthscope, openeo and oidc.
+A LOGIN is SYSTEM or SYSTEM/NAME.
+Systems: earthengine, google, gemini, openeo, earthscope, oidc.
 
 Examples:
+  earthkey login earthengine --project P        sign in to Google Earth Engine
   earthkey login earthscope                     sign in to EarthScope
   earthkey login openeo/openeo.dataspace.copernicus.eu
   earthkey login oidc/work https://login.example.org
@@ -66,14 +69,14 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Login(LoginArguments),
+    Login(Box<LoginArguments>),
     /// Print an access token, refreshed if it is due
     Token(TokenArguments),
     /// Print the header lines that show a token to the system
     Header(TokenArguments),
     Status(StatusArguments),
     /// Print whose login it is
-    Whoami(CheckArguments),
+    Whoami(WhoamiArguments),
     /// Call a real endpoint of the system with the login
     Check(CheckArguments),
     Logout(LogoutArguments),

@@ -107,7 +107,7 @@ fn host(env: Env, arguments: &Arguments, output: &Output, process: RealProcess) 
 async fn dispatch(earthkey: Earthkey, arguments: Arguments, output: &Output) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Login(command) => {
-            commands::login::run(&earthkey, command, arguments.global.no_input, output).await
+            commands::login::run(&earthkey, *command, arguments.global.no_input, output).await
         }
         Command::Token(command) => commands::token::token(&earthkey, command, output).await,
         Command::Header(command) => commands::token::header(&earthkey, command, output).await,

@@ -152,6 +152,21 @@ pub const VARIABLES: &[Variable] = &[
         "network",
         "Set in a CGI program, where `HTTP_PROXY` comes from the client and is ignored",
     ),
+    Variable::new(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "Google",
+        "File of Application Default Credentials: a key, or a person's login",
+    ),
+    Variable::new(
+        "CLOUDSDK_CONFIG",
+        "Google",
+        "Folder of `gcloud`'s files, with Application Default Credentials",
+    ),
+    Variable::new(
+        "GOOGLE_CLOUD_QUOTA_PROJECT",
+        "Google",
+        "Project that requests are counted for, in place of the one in the file",
+    ),
     Variable::new("OPENEO_CONFIG_HOME", "openEO", "Folder of the openEO client's files"),
     Variable::new("OPENEO_AUTH_METHOD", "openEO", "`client_credentials` selects that flow"),
     Variable::new("OPENEO_AUTH_PROVIDER_ID", "openEO", "The back-end's OpenID provider to use"),

@@ -68,13 +68,15 @@ pub struct Profile {
     pub issuer: Option<String>,
     /// The flow of the last login.
     pub flow: Option<String>,
+    /// The file of a service account's key, which stays where it is.
+    pub key: Option<String>,
 }
 
 impl Profile {
-    const KEYS: [&'static str; 5] = ["url", "client_id", "provider", "issuer", "flow"];
+    const KEYS: [&'static str; 6] = ["url", "client_id", "provider", "issuer", "flow", "key"];
 
-    fn fields(&self) -> [&Option<String>; 5] {
-        [&self.url, &self.client_id, &self.provider, &self.issuer, &self.flow]
+    fn fields(&self) -> [&Option<String>; 6] {
+        [&self.url, &self.client_id, &self.provider, &self.issuer, &self.flow, &self.key]
     }
 }
 
@@ -143,8 +145,8 @@ impl Config {
         let table = self.document.get(self.table).and_then(|logins| logins.get(login.to_string()));
         let text =
             |key: &str| table.and_then(|table| table.get(key)).and_then(Item::as_str).map(str::to_owned);
-        let [url, client_id, provider, issuer, flow] = Profile::KEYS.map(text);
-        Profile { url, client_id, provider, issuer, flow }
+        let [url, client_id, provider, issuer, flow, key] = Profile::KEYS.map(text);
+        Profile { url, client_id, provider, issuer, flow, key }
     }
 
     /// Returns the logins of a system that something is remembered of.
@@ -176,6 +178,22 @@ impl Config {
                         table.remove(key);
                     }
                 }
+            }
+        })
+    }
+
+    /// Forgets a login, keeping everything else of the file.
+    pub fn forget(host: &Host, login: &Login) -> Result<()> {
+        Self::change(host, |document, table| {
+            let logins = document.get_mut(table).and_then(Item::as_table_like_mut);
+            let Some(logins) = logins else { return };
+            let name = login.to_string();
+            let Some(table) = logins.get_mut(&name).and_then(Item::as_table_like_mut) else { return };
+            for key in Profile::KEYS {
+                table.remove(key);
+            }
+            if table.is_empty() {
+                logins.remove(&name);
             }
         })
     }

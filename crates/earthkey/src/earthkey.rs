@@ -39,10 +39,18 @@ use crate::store::ledger::Binding;
 use crate::system;
 use crate::system::Checked;
 use crate::system::Context;
+use crate::system::NamedBy;
 use crate::system::Source;
 
 /// The flow of a grant that a variable or the configuration gives.
 const GIVEN: &str = "given";
+
+/// What a system is asked with a token.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    DoesItWork { project: Option<&'a str> },
+    WhoseIsIt,
+}
 
 /// Every login of one person on one host.
 pub struct Earthkey {
@@ -187,7 +195,7 @@ impl Earthkey {
         }
         let Some(digest) = self.host.records.digest(&file) else { return };
         let home = &keep.places().home;
-        let mut dependencies = cx.dependencies();
+        let Some(mut dependencies) = cx.dependencies() else { return };
         dependencies.retain(|dependency| dependency.path != source.home.path && dependency.path != *home);
         dependencies.push(Dependency { path: source.home.path.clone(), expected: Expected::File(digest) });
         dependencies.push(Dependency { path: keep.places().ledger.clone(), expected: Expected::Ledger });
@@ -243,24 +251,34 @@ impl Earthkey {
 
     /// Calls a real endpoint of the system with a token. A client that signs in for itself is
     /// nobody whom a provider could describe; there the token endpoint is the one that is called.
-    pub async fn check(&self, login: &Login) -> Result<Checked> {
+    pub async fn check(&self, login: &Login, project: Option<&str>) -> Result<Checked> {
+        self.ask(login, Question::DoesItWork { project }).await
+    }
+
+    async fn ask(&self, login: &Login, question: Question<'_>) -> Result<Checked> {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let source = system::resolve(&cx, login).await?;
-        let is_own = matches!(
-            self.keep(&source).await?.contents()?.and_then(|contents| contents.grant),
-            Some(Grant::ClientCredentials(_))
-        );
-        let force = is_own && login.system == System::Oidc;
-        let token = self.token(login, &Want { force, ..Want::default() }).await?;
+        let keep = self.keep(&source).await?;
+        using::check_issuer(&self.host, &source, &keep)?;
+        let grant = keep.contents()?.and_then(|contents| contents.grant);
+        let force = matches!(grant, Some(Grant::ClientCredentials(_))) && login.system == System::Oidc;
+        let want = Want { force, ..Want::default() };
+        let using = Using { host: &self.host, source: &source, keep: &keep, want: &want };
+        let access = refresh::token(&self.host, &keep, &using, &want).await?;
         if force {
             let endpoint = source.metadata(&self.host).await?.token_endpoint;
             return Ok(Checked {
                 account: Some(source.client.id.clone()),
                 called: endpoint.map_or_else(String::new, |endpoint| endpoint.to_string()),
+                found: None,
             });
         }
-        system::check(&cx, &source, &token.access).await.map_err(|error| {
+        let answer = match question {
+            Question::DoesItWork { project } => system::check(&cx, &source, &access, project).await,
+            Question::WhoseIsIt => system::whose(&cx, &source, &access).await,
+        };
+        answer.map_err(|error| {
             error.with_credential(format!("`{login}` from {}", display(&source.home.path, &self.host.env)))
         })
     }
@@ -271,10 +289,11 @@ impl Earthkey {
         let cx = Context::new(&self.host, &config);
         let source = system::resolve(&cx, login).await?;
         let keep = self.keep(&source).await?;
-        if let Some(account) = keep.ledger()?.entries.binding.and_then(|binding| binding.account) {
+        let recorded = keep.ledger()?.entries.binding.and_then(|binding| binding.account);
+        if let Some(account) = recorded.or(source.account) {
             return Ok(account);
         }
-        let checked = self.check(login).await?;
+        let checked = self.ask(login, Question::WhoseIsIt).await?;
         checked.account.ok_or_else(|| {
             Error::refused(format!("`{}` does not say whose token it is", checked.called))
                 .hint(format!("see what is known of it: `earthkey status {login}`"))
@@ -298,9 +317,27 @@ impl Earthkey {
             ))
             .hint("unset the variable, or remove the line from the configuration"));
         }
+        if let Some(NamedBy::Variable(variable)) = source.named_by {
+            return Err(Error::configuration(format!(
+                "`{variable}` names the file of `{login}`, which stays"
+            ))
+            .hint(format!("do without it: `unset {variable}`")));
+        }
         let Some(keep) = Keep::open(&self.host, &source.home)? else {
             return Ok(LoggedOut { was_signed_in: false, revoked: false });
         };
+        if source.named_by == Some(NamedBy::Login) && revoke {
+            return Err(Error::usage("a key is not revoked by its provider's clients")
+                .hint("delete it: https://console.cloud.google.com/iam-admin/serviceaccounts")
+                .hint(format!("or forget it here alone: `earthkey logout {login}`")));
+        }
+        if source.named_by == Some(NamedBy::Login) {
+            // The key belongs to whoever put it where it is.
+            Config::forget(&self.host, login)?;
+            keep.clear().await?;
+            self.host.records.remove_login(&label(&source, &keep));
+            return Ok(LoggedOut { was_signed_in: true, revoked: false });
+        }
         let revoked = if revoke { self.revoke(&source, &keep).await? } else { false };
         let was_signed_in = keep.clear().await?;
         self.host.records.remove_login(&label(&source, &keep));

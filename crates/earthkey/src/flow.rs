@@ -44,12 +44,14 @@ pub enum Flow {
     Refresh,
     /// A name and a password, for HTTP Basic (openEO).
     Basic,
+    /// A key with which an account of a program signs for itself (RFC 7523; Google).
+    ServiceAccount,
 }
 
 impl Flow {
     /// Every flow's name.
-    pub const NAMES: [&'static str; 6] =
-        ["loopback", "paste", "device", "client-credentials", "refresh", "basic"];
+    pub const NAMES: [&'static str; 7] =
+        ["loopback", "paste", "device", "client-credentials", "service-account", "refresh", "basic"];
 
     /// Returns the flow's name, without a port.
     pub fn name(self) -> &'static str {
@@ -60,6 +62,7 @@ impl Flow {
             Self::ClientCredentials => "client-credentials",
             Self::Refresh => "refresh",
             Self::Basic => "basic",
+            Self::ServiceAccount => "service-account",
         }
     }
 }
@@ -95,8 +98,31 @@ impl FromStr for Flow {
             ("client-credentials", None) => Ok(Self::ClientCredentials),
             ("refresh", None) => Ok(Self::Refresh),
             ("basic", None) => Ok(Self::Basic),
+            ("service-account", None) => Ok(Self::ServiceAccount),
             _ => Err(unknown()),
         }
+    }
+}
+
+/// How a native client writes the address that a browser comes back to (RFC 8252, section 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The host: the literal `127.0.0.1`, unless a provider knows the client by `localhost`.
+    pub host: &'static str,
+    /// The path as it is sent, which may be empty.
+    pub path: &'static str,
+    /// The port that is tried first; `None` for one that the system chooses.
+    pub port: Option<u16>,
+}
+
+impl Redirect {
+    /// The RFC's own: the literal address and any port.
+    pub const NATIVE: Self = Self { host: "127.0.0.1", path: "/callback", port: None };
+
+    /// Returns the address with a port, which browsers leave out where it is that of the scheme.
+    pub(crate) fn uri(&self, port: u16) -> String {
+        let Self { host, path, .. } = self;
+        if port == 80 { format!("http://{host}{path}") } else { format!("http://{host}:{port}{path}") }
     }
 }
 
@@ -115,6 +141,8 @@ pub struct Plan {
     pub audience: Option<String>,
     /// Further parameters of the authorization request that the provider asks for and may set.
     pub parameters: Vec<(String, String)>,
+    /// Where the browser comes back to.
+    pub redirect: Redirect,
     /// Whether the device flow carries a proof key.
     pub device_pkce: bool,
     /// Whether ID tokens are expected and can be checked.

@@ -11,6 +11,12 @@ use crate::error::printable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum System {
+    /// Google Earth Engine.
+    Earthengine,
+    /// Google Cloud, by Application Default Credentials.
+    Google,
+    /// Google's Gemini API.
+    Gemini,
     /// EarthScope's data services.
     Earthscope,
     /// Any openEO back-end.
@@ -21,15 +27,24 @@ pub enum System {
 
 impl System {
     /// Every system, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::Earthscope, Self::Openeo, Self::Oidc];
+    pub const ALL: [Self; 6] =
+        [Self::Earthengine, Self::Google, Self::Gemini, Self::Openeo, Self::Earthscope, Self::Oidc];
 
     /// Returns the name that people type.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Earthengine => "earthengine",
+            Self::Google => "google",
+            Self::Gemini => "gemini",
             Self::Earthscope => "earthscope",
             Self::Openeo => "openeo",
             Self::Oidc => "oidc",
         }
+    }
+
+    /// Returns whether the system's tokens are Google's.
+    pub fn is_of_google(self) -> bool {
+        matches!(self, Self::Earthengine | Self::Google | Self::Gemini)
     }
 }
 

@@ -105,6 +105,9 @@ pub trait Provider: std::marker::Send + Sync {
     /// Returns the command that signs in anew.
     fn login_command(&self) -> String;
 
+    /// Returns what is known of the provider's habits that may explain a refusal.
+    fn about_refusal(&self, error: &str, description: &str) -> Option<&'static str>;
+
     /// Returns the token at hand, given what the home holds.
     fn at_hand(&self, contents: &Contents) -> Option<Access>;
 

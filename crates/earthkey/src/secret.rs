@@ -61,6 +61,8 @@ secrets! {
     ClientSecret
     /// A person's password.
     Password
+    /// A private key in PEM, with which a service account signs for itself (RFC 7523).
+    PrivateKey
     /// An authorization code (RFC 6749, section 1.3.1).
     AuthorizationCode
     /// A device code (RFC 8628, section 3.2).

@@ -3,6 +3,7 @@
 mod robot;
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use earthkey::earthkey::SignedIn;
 use earthkey::error::Error;
 use earthkey::flow::Flow;
 use earthkey::host::Env;
+use earthkey::host::FileSystem;
 use earthkey::host::Host;
 use earthkey::host::real::RealClock;
 use earthkey::host::real::RealFileSystem;
@@ -21,10 +23,12 @@ use earthkey::host::real::RealProcess;
 use earthkey::host::real::RealRandom;
 use earthkey::host::records::RealRecords;
 use earthkey::login::Login;
+use earthkey::login::System;
 use earthkey::refresh::Want;
 use earthkey::secret::AccessToken;
 use earthkey::secret::ClientSecret;
 use earthkey::system::LoginOptions;
+use earthkey_sandbox::Control;
 use earthkey_sandbox::Options;
 use earthkey_sandbox::Sandbox;
 use serde_json::Value;
@@ -40,9 +44,13 @@ use crate::output::Output;
 const LIFETIME: u64 = 4;
 
 /// The logins of the demo, and the flow of each.
-const LOGINS: [(&str, Flow); 6] = [
-    ("earthscope", Flow::Device),
+const LOGINS: [(&str, Flow); 10] = [
+    ("earthengine", Flow::Loopback(None)),
+    ("earthengine/robot", Flow::ServiceAccount),
+    ("google", Flow::Paste),
+    ("gemini", Flow::Loopback(None)),
     ("openeo", Flow::Device),
+    ("earthscope", Flow::Device),
     ("oidc", Flow::Loopback(None)),
     ("oidc/pasted", Flow::Paste),
     ("oidc/device", Flow::Device),
@@ -68,12 +76,13 @@ pub(crate) async fn run(output: &Output) -> Result<ExitCode, Failure> {
         .prefix("earthkey-demo-")
         .tempdir()
         .map_err(|error| Error::store("no private home can be made").caused_by(error))?;
+    let downloads = Downloads::new(home.path(), &sandbox.control())?;
     let earthkey = Earthkey::open(host(home.path(), sandbox.url()));
     say(output, &format!("A sandbox at {}, a private home, a robot at the browser\n", sandbox.url()))?;
 
     let mut acts = Vec::new();
     for (login, flow) in LOGINS {
-        acts.push(sign_in(&earthkey, login, flow, output).await?);
+        acts.push(sign_in(&earthkey, login, flow, &downloads, output).await?);
     }
     let last = acts.iter().map(|act| act.signed_in.expires_at).max().unwrap_or(0);
     let wait = last.saturating_sub(earthkey.host().clock.now()) + 1;
@@ -110,7 +119,34 @@ fn host(home: &Path, sandbox: &str) -> Host {
     }
 }
 
-async fn sign_in(earthkey: &Earthkey, login: &str, flow: Flow, output: &Output) -> Result<Act, Failure> {
+/// What a person gets from Google's console beforehand.
+struct Downloads {
+    client_file: PathBuf,
+    key: PathBuf,
+}
+
+impl Downloads {
+    fn new(home: &Path, sandbox: &Control) -> Result<Self, Failure> {
+        let write = |name: &str, content: &Value| -> Result<PathBuf, Failure> {
+            let path = home.join(name);
+            let failed = |error| Error::store(format!("cannot write `{}`", path.display())).caused_by(error);
+            RealFileSystem.create_new(&path, content.to_string().as_bytes()).map_err(failed)?;
+            Ok(path)
+        };
+        Ok(Self {
+            client_file: write("client_secret.json", &sandbox.client_file())?,
+            key: write("key.json", &sandbox.service_account_key(None))?,
+        })
+    }
+}
+
+async fn sign_in(
+    earthkey: &Earthkey,
+    login: &str,
+    flow: Flow,
+    downloads: &Downloads,
+    output: &Output,
+) -> Result<Act, Failure> {
     let login: Login = login.parse()?;
     let start = Instant::now();
     let own = flow == Flow::ClientCredentials;
@@ -118,6 +154,10 @@ async fn sign_in(earthkey: &Earthkey, login: &str, flow: Flow, output: &Output) 
         flow: Some(flow),
         client_id: own.then(|| "sandbox-confidential".to_owned()),
         client_secret: own.then(|| ClientSecret::new("sandbox-secret")),
+        client_id_file: (login.system == System::Gemini).then(|| downloads.client_file.clone()),
+        key: (flow == Flow::ServiceAccount).then(|| downloads.key.clone()),
+        project: (login.system == System::Earthengine && flow != Flow::ServiceAccount)
+            .then(|| "sandbox-project".to_owned()),
         no_browser: !matches!(flow, Flow::Loopback(_)),
         timeout: Some(Duration::from_secs(30)),
         ..LoginOptions::default()
@@ -135,11 +175,11 @@ async fn sign_in(earthkey: &Earthkey, login: &str, flow: Flow, output: &Output) 
     )?;
     let token = earthkey.token(&login, &Want::default()).await?.access.token;
     say(output, &format!("  token  {}", shortened(&token)))?;
-    let checked = earthkey.check(&login).await;
+    let checked = earthkey.check(&login, None).await;
     let check_ok = match checked {
         Ok(checked) => {
-            let account = checked.account.unwrap_or_else(|| "nobody named".into());
-            say(output, &format!("  check  {} says {account}", checked.called))?;
+            let said = checked.found.or(checked.account).unwrap_or_else(|| "nobody named".into());
+            say(output, &format!("  check  {} says {said}", checked.called))?;
             true
         }
         Err(error) => {

@@ -3,6 +3,8 @@
 use std::io;
 use std::io::IsTerminal;
 use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use earthkey::secret::ClientSecret;
 use earthkey::secret::Password;
 use earthkey::secret::RefreshToken;
 use earthkey::system::LoginOptions;
+use earthkey::system::QuotaProject;
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -37,8 +40,13 @@ Flows:
   client-credentials  the client's own credentials, no person
   refresh             a refresh token that you have, on standard input
   basic               a name and a password (openEO)
+  service-account     the key of an account of a program (Google)
 
 Examples:
+  earthkey login earthengine --project my-project
+  earthkey login google --quota-project my-project
+  earthkey login gemini --client-id-file client_secret.json
+  earthkey login earthengine --flow service-account --key key.json
   earthkey login earthscope
   earthkey login earthscope/work --no-browser
   earthkey login openeo https://openeo.dataspace.copernicus.eu
@@ -51,7 +59,7 @@ pub(crate) struct LoginArguments {
     /// SYSTEM or SYSTEM/NAME
     login: String,
 
-    /// The provider: an issuer, an openEO back-end, an EarthScope domain
+    /// The provider: an issuer, an openEO back-end, an EarthScope domain; none for Google
     url: Option<String>,
 
     /// How to sign in; what fits the provider and this machine where left out
@@ -69,6 +77,26 @@ pub(crate) struct LoginArguments {
     /// Read the client's secret from standard input
     #[arg(long)]
     client_secret_stdin: bool,
+
+    /// The file of a client of your own, as Google's console hands it out
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["client_id", "client_secret_stdin"])]
+    client_id_file: Option<PathBuf>,
+
+    /// The file of a service account's key, which stays where it is
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+
+    /// The project that an Earth Engine login keeps
+    #[arg(long, value_name = "P")]
+    project: Option<String>,
+
+    /// The project that requests are counted for (google, gemini)
+    #[arg(long, value_name = "P")]
+    quota_project: Option<String>,
+
+    /// Keep no such project, not even the one of an earlier login
+    #[arg(long, conflicts_with = "quota_project")]
+    no_quota_project: bool,
 
     /// The name for the flow `basic`
     #[arg(long, value_name = "NAME")]
@@ -121,6 +149,14 @@ pub(crate) async fn run(
         provider: arguments.provider,
         client_id: arguments.client_id,
         client_secret: None,
+        client_id_file: arguments.client_id_file.as_deref().map(absolute).transpose()?,
+        key: arguments.key.as_deref().map(absolute).transpose()?,
+        project: arguments.project,
+        quota_project: match (arguments.quota_project, arguments.no_quota_project) {
+            (Some(project), _) => QuotaProject::Set(project),
+            (None, true) => QuotaProject::Remove,
+            (None, false) => QuotaProject::Keep,
+        },
         username: arguments.username,
         password: None,
         refresh_token: None,
@@ -144,7 +180,7 @@ pub(crate) async fn run(
     }
     if arguments.quiet {
         // A page that is printed to be visited anywhere is what pasting is for.
-        if options.flow.is_none() && login.system == System::Oidc {
+        if options.flow.is_none() && (login.system == System::Oidc || login.system.is_of_google()) {
             options.flow = Some(Flow::Paste);
         }
         let begun = earthkey.begin_login(&login, &options).await?;
@@ -163,6 +199,13 @@ pub(crate) async fn run(
         earthkey.login(&login, &options).await?
     };
     report(earthkey, &signed_in, output)
+}
+
+/// Makes a path one that means the same in another directory.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| {
+        Error::usage(format!("`{}` is no path", path.display())).caused_by(error).hint("name a file").into()
+    })
 }
 
 fn report(earthkey: &Earthkey, signed_in: &SignedIn, output: &Output) -> Result<ExitCode, Failure> {
@@ -189,6 +232,9 @@ fn report(earthkey: &Earthkey, signed_in: &SignedIn, output: &Output) -> Result<
         duration(left)
     );
     earthkey.host().interaction.tell(&Notice::Line(&text));
+    if let Some(remark) = &signed_in.remark {
+        earthkey.host().interaction.tell(&Notice::Line(&format!("  {remark}")));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -60,8 +60,12 @@ pub(crate) async fn run(
 
 async fn agree(earthkey: &Earthkey, login: &Login) -> Result<(), Failure> {
     let interaction = &earthkey.host().interaction;
-    let text = "Revoking ends this login wherever it was copied to; some providers end every login of \
-                the same account and client with it";
+    let text = if login.system.is_of_google() {
+        "Revoking ends every login of this account that was made with the same client, on all machines"
+    } else {
+        "Revoking ends this login wherever it was copied to; some providers end every login of the same \
+         account and client with it"
+    };
     let refused = || {
         Error::login_required("nobody agreed to the revocation")
             .hint(format!("agree beforehand: `earthkey logout {login} --revoke --yes`"))

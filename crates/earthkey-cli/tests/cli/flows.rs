@@ -310,7 +310,7 @@ fn flows_that_a_system_does_not_have_are_named() {
     assert_snapshot!(machine.fails(&["login", "oidc", "--flow", "telepathy"], 2), @"
     error: there is no flow `telepathy`
 
-    hint: the flows are loopback, paste, device, client-credentials, refresh, basic; loopback takes a port: `loopback:8085`
+    hint: the flows are loopback, paste, device, client-credentials, service-account, refresh, basic; loopback takes a port: `loopback:8085`
     ");
     assert_snapshot!(machine.fails(&["login", "earthscope", "--flow", "paste"], 2), @"
     error: EarthScope has no flow `paste`
@@ -325,7 +325,7 @@ fn flows_that_a_system_does_not_have_are_named() {
     assert_snapshot!(machine.fails(&["login", "oidc", "--flow", "loopback:99999"], 2), @"
     error: there is no flow `loopback:99999`
 
-    hint: the flows are loopback, paste, device, client-credentials, refresh, basic; loopback takes a port: `loopback:8085`
+    hint: the flows are loopback, paste, device, client-credentials, service-account, refresh, basic; loopback takes a port: `loopback:8085`
     ");
     assert!(machine.contents().is_empty());
 }

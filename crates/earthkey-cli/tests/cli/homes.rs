@@ -236,8 +236,8 @@ fn one_damaged_file_hides_no_other_login() {
     machine.write(".local/state/earthkey/oidc/work.json", "{");
     assert_snapshot!(machine.filtered(&machine.prints(&["status"])), @"
     LOGIN       STATE    EXPIRES    ACCOUNT  FLOW    HOME
-    earthscope  valid    in 60 min  -        device  ~/.earthscope/default/tokens.json
     openeo      damaged  -          -        -       `HOME/.local/share/openeo-python-client/refresh-tokens.json` is damaged: it is no JSON object (line 1, column 1)
+    earthscope  valid    in 60 min  -        device  ~/.earthscope/default/tokens.json
     oidc/work   damaged  -          -        -       `HOME/.local/state/earthkey/oidc/work.json` is damaged: it is not what earthkey wrote (line 1, column 1)
     ");
     machine.prints(&["token", "earthscope"]);

@@ -12,11 +12,18 @@ const SHORT: [&str; 1] = ["sandbox-secret"];
 pub(crate) fn secrets_in(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     runs(&text)
-        .filter(|run| is_jwt(run) || ["sandbox-", "real-"].iter().any(|start| run.starts_with(start)))
+        .filter(|run| {
+            is_jwt(run) || ["sandbox-", "ya29.", "real-"].iter().any(|start| run.starts_with(start))
+        })
         .collect()
 }
 
-/// Returns whether a text is a signed token, as every access token of the sandbox is.
+/// Returns whether a text is an access token: a signed one, or one of Google's.
+pub(crate) fn is_access_token(text: &str) -> bool {
+    is_jwt(text) || text.starts_with("ya29.")
+}
+
+/// Returns whether a text is a signed token.
 pub(crate) fn is_jwt(text: &str) -> bool {
     text.starts_with("eyJ") && text.matches('.').count() == 2
 }
@@ -26,6 +33,7 @@ pub(crate) fn check(where_to: &str, text: &str, known: &BTreeSet<String>, is_all
     for secret in known.iter().map(String::as_str).chain(SHORT) {
         assert!(!text.contains(secret) || is_allowed(secret), "a secret is on {where_to}:\n{text}");
     }
+    assert!(!text.contains("PRIVATE KEY"), "a key is on {where_to}:\n{text}");
     let (pages, words): (Vec<&str>, Vec<&str>) = text.split_whitespace().partition(|word| is_page(word));
     // A challenge is no secret: the verifier cannot be told from it.
     let words: Vec<&str> = words.into_iter().filter(|word| !word.starts_with("code_challenge=")).collect();
@@ -70,6 +78,7 @@ fn secrets_are_found() {
     assert!(leaks("it is (short)"));
     assert!(leaks(&format!("it is `{token}`")));
     assert!(leaks("the secret is sandbox-secret"));
+    assert!(leaks("-----BEGIN PRIVATE KEY-----"));
     assert!(!leaks(&page));
     assert!(leaks(&format!("{page} S123")));
 }

@@ -63,7 +63,7 @@ fn names_that_are_none_are_a_matter_of_usage() {
     assert_snapshot!(machine.fails(&["token", "jupiter"], 2), @"
     error: there is no system `jupiter`
 
-    hint: the systems are earthscope, openeo, oidc; see `earthkey login --help`
+    hint: the systems are earthengine, google, gemini, openeo, earthscope, oidc; see `earthkey login --help`
     ");
     assert_snapshot!(machine.fails(&["login", "oidc/../../x"], 2), @"
     error: `oidc/../../x` cannot name a login
@@ -103,8 +103,8 @@ fn status_shows_every_login() {
     machine.sign_in_service("oidc/job").succeeds();
     assert_snapshot!(machine.filtered(&machine.prints(&["status"])), @"
     LOGIN       STATE  EXPIRES    ACCOUNT           FLOW                HOME
-    earthscope  valid  in 60 min  -                 device              ~/.earthscope/default/tokens.json
     openeo      valid  in 60 min  ada@sandbox.test  device              ~/.local/share/openeo-python-client/refresh-tokens.json
+    earthscope  valid  in 60 min  -                 device              ~/.earthscope/default/tokens.json
     oidc        valid  in 60 min  ada@sandbox.test  device              ~/.local/state/earthkey/oidc/default.json
     oidc/job    valid  in 60 min  -                 client-credentials  ~/.local/state/earthkey/oidc/job.json
     ");
@@ -211,7 +211,7 @@ fn a_check_calls_the_system_itself() {
         assert_eq!(machine.control().requests(Some(path)).len(), 1);
         assert_eq!(
             machine.json(&["check", login, "--json"]),
-            json!({"login": login, "ok": true, "account": account, "called": called})
+            json!({"login": login, "ok": true, "account": account, "called": called, "found": null})
         );
     }
 }
@@ -372,6 +372,9 @@ fn paths_say_where_everything_is() {
     configuration HOME/.config/earthkey/config.toml
     state HOME/.local/state/earthkey
     records HOME/.cache/earthkey
+    earthengine HOME/.config/earthengine/credentials (not there yet)
+    google HOME/.config/gcloud/application_default_credentials.json (not there yet)
+    gemini HOME/.local/state/earthkey/gemini (not there yet)
     earthscope HOME/.earthscope (not there yet)
     oidc HOME/.local/state/earthkey/oidc
     openeo HOME/.local/share/openeo-python-client/refresh-tokens.json (not there yet)

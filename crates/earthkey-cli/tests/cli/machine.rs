@@ -238,7 +238,7 @@ impl Machine {
         for bytes in self.contents().values() {
             secrets.extend(leaks::secrets_in(bytes));
         }
-        let is_allowed = |secret: &str| prints_tokens && leaks::is_jwt(secret);
+        let is_allowed = |secret: &str| prints_tokens && leaks::is_access_token(secret);
         leaks::check("standard error", &ended.stderr, &secrets, |_| false);
         leaks::check("standard output", &ended.stdout, &secrets, is_allowed);
     }

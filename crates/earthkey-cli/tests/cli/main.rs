@@ -5,6 +5,9 @@
 
 mod addresses;
 mod flows;
+mod google;
+mod google_keys;
+mod google_records;
 mod help;
 mod homes;
 mod leaks;

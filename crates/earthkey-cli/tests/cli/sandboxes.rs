@@ -52,12 +52,12 @@ fn a_real_grant_never_goes_to_a_sandbox() {
     }
     machine.write(TOKENS, &real_tokens(PAST));
     assert_snapshot!(machine.fails(&["token", "earthscope"], 6), @"
-        error: the grant of `earthscope` is not sent to `http://SANDBOX/`
-        caused by: it was not issued by a sandbox, and the address is one
+    error: the grant of `earthscope` is not sent to `http://SANDBOX/oauth/token`
+    caused by: it was not issued by a sandbox, and the address is one
 
-        hint: look at the variables and the configuration that name this address
-        hint: or sign in there: `earthkey login earthscope`
-        ");
+    hint: look at the variables and the configuration that name this address
+    hint: or sign in there: `earthkey login earthscope`
+    ");
     assert_eq!(machine.control().requests(None), [], "something went to the sandbox");
 }
 
@@ -67,7 +67,7 @@ fn a_real_secret_never_goes_to_a_sandbox() {
     machine.set("ES_OAUTH2__CLIENT_ID", "real-client");
     machine.set("ES_OAUTH2__CLIENT_SECRET", "a-real-secret");
     assert_snapshot!(machine.fails(&["token", "earthscope"], 6), @"
-    error: the grant of `earthscope` is not sent to `http://SANDBOX/`
+    error: the grant of `earthscope` is not sent to `http://SANDBOX/oauth/token`
     caused by: it was not issued by a sandbox, and the address is one
 
     hint: look at the variables and the configuration that name this address
@@ -101,7 +101,7 @@ fn a_sandboxs_grant_goes_nowhere_else() {
     machine.sign_in_with(&["--sandbox", url, "login", "earthscope"], &Person::ada()).succeeds();
     let home = machine.read(TOKENS);
     assert_snapshot!(machine.fails(&["token", "earthscope", "--refresh"], 6), @"
-    error: the grant of `earthscope` is not sent to `https://login.earthscope.org/`
+    error: the grant of `earthscope` is not sent to `https://login.earthscope.org/oauth/token`
     caused by: it was issued by a sandbox and goes to sandboxes only
 
     hint: look at the variables and the configuration that name this address

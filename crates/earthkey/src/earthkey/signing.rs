@@ -36,10 +36,12 @@ use crate::secret::AuthorizationCode;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
+use crate::store::keep::Held;
 use crate::store::ledger::Binding;
 use crate::system;
 use crate::system::Context;
 use crate::system::LoginOptions;
+use crate::system::NamedBy;
 use crate::system::Signing;
 use crate::system::Source;
 
@@ -60,6 +62,8 @@ pub struct SignedIn {
     pub expires_at: u64,
     /// Whether new access tokens can be obtained without a person.
     pub refreshable: bool,
+    /// What else a person should know.
+    pub remark: Option<String>,
 }
 
 /// A sign-in that waits for its end.
@@ -93,22 +97,33 @@ impl Earthkey {
             ))
             .hint("unset the variable, or remove the line from the configuration, then sign in"));
         }
+        if let Some(NamedBy::Variable(variable)) = signing.source.named_by {
+            return Err(Error::configuration(format!(
+                "`{variable}` names another login, which would hide this one"
+            ))
+            .hint(format!("do without it, then sign in: `unset {variable}`")));
+        }
         if signing.flow == Flow::Refresh {
             return self.login_with_token(signing, options).await;
+        }
+        if signing.flow == Flow::ServiceAccount {
+            return self.login_with_key(&signing).await;
         }
         // Whoever cannot keep a grant need not ask a person for one.
         let keep = self.prepare(&signing.source, options.force).await?;
         let plan = &signing.plan;
         let granted = match signing.flow {
             Flow::Loopback(port) => {
-                let returned = flow::loopback::run(&self.host, plan, Listener::bind(port).await?).await?;
+                let returned =
+                    flow::loopback::run(&self.host, plan, Listener::bind(port, plan.redirect.port).await?)
+                        .await?;
                 let ended = self.keep_returned(&signing, &keep, &returned, options).await;
                 // The browser is not left with a page that cannot be opened, however this ended.
                 returned.last_page().await;
                 return ended;
             }
             Flow::Paste => {
-                let attempt = paste::attempt(&self.host);
+                let attempt = paste::attempt(&self.host, plan);
                 let code = paste::ask(&self.host, plan, &attempt).await?;
                 self.redeem_code(plan, &code, &attempt).await?
             }
@@ -132,11 +147,14 @@ impl Earthkey {
                 let endpoint = plan.endpoint(plan.metadata.token_endpoint.as_ref(), "token endpoint")?;
                 let grant = own_grant(&signing, options)
                     .ok_or_else(|| Error::internal("a name and a password were asked for"))?;
-                let request = signing.source.token_request(endpoint, &grant, None, None);
+                let now = self.host.clock.now();
+                let request = signing.source.token_request(endpoint, &grant, None, None, now)?;
                 let response = flow::basic::run(&self.host, plan, request).await?;
                 Granted { response, claims: None }
             }
-            Flow::Refresh => return Err(Error::internal("the flow `refresh` is handled above")),
+            Flow::Refresh | Flow::ServiceAccount => {
+                return Err(Error::internal("what needs no answer of a person is handled above"));
+            }
         };
         self.keep_granted(&signing, &keep, granted, options).await
     }
@@ -150,7 +168,7 @@ impl Earthkey {
             return Err(Error::usage(format!("the flow `{}` has no page to print", signing.flow.name()))
                 .hint(format!("sign in without `--quiet`: `earthkey login {login}`")));
         }
-        let attempt = paste::attempt(&self.host);
+        let attempt = paste::attempt(&self.host, &signing.plan);
         let asked = Asked {
             url: signing.profile.url.clone(),
             issuer: Some(signing.plan.metadata.issuer.clone()),
@@ -158,6 +176,9 @@ impl Earthkey {
             provider: options.provider.clone(),
             scopes: Some(signing.plan.scopes.clone()),
             audience: options.audience.clone(),
+            client_id_file: options.client_id_file.clone(),
+            project: options.project.clone(),
+            quota_project: options.quota_project.clone().into(),
         };
         pending::keep(&self.host, login, &attempt, &asked)?;
         Ok(Begun { url: attempt.url(&signing.plan)?, finish: format!("earthkey login {login} --finish") })
@@ -172,6 +193,9 @@ impl Earthkey {
             provider: asked.provider.clone(),
             scopes: asked.scopes.clone(),
             audience: asked.audience.clone(),
+            client_id_file: asked.client_id_file.clone(),
+            project: asked.project.clone(),
+            quota_project: asked.quota_project.clone().into(),
             flow: Some(Flow::Paste),
             ..options
         };
@@ -247,6 +271,26 @@ impl Earthkey {
         Ok(signed_in)
     }
 
+    /// Proves a key by signing with it, and remembers where it is. The file stays as it is.
+    async fn login_with_key(&self, signing: &Signing) -> Result<SignedIn> {
+        let Signing { source, profile, flow, .. } = signing;
+        let keep = Keep::create(&self.host, &source.home)?;
+        let want = Want { force: true, ..Want::default() };
+        let using = Using { host: &self.host, source, keep: &keep, want: &want };
+        let access = refresh::token(&self.host, &keep, &using, &want).await?;
+        Config::remember(&self.host, &source.login, profile)?;
+        Ok(SignedIn {
+            login: source.login.clone(),
+            account: source.account.clone(),
+            flow: flow.name().to_owned(),
+            home: display(&source.home.path, &self.host.env),
+            scopes: access.scopes,
+            expires_at: access.expires_at,
+            refreshable: true,
+            remark: None,
+        })
+    }
+
     /// Opens the home and makes sure that it can be written, and that what is there can be read.
     async fn prepare<'k>(&'k self, source: &'k Source, force: bool) -> Result<Keep<'k>> {
         if source.given.is_some()
@@ -298,7 +342,7 @@ impl Earthkey {
         let account = claims.as_ref().map(flow::id::account);
         // Where no ID token says whose it is, an access token that is a JWT may.
         let subject = claims.map(|claims| claims.sub).or_else(|| subject_of(Some(&response.access_token)));
-        let scopes = response.scopes.clone().unwrap_or_else(|| signing.plan.scopes.clone());
+        let scopes = self.granted_scopes(signing, &response)?;
         let origin = metadata.token_endpoint.as_ref().map(|url| url.origin().ascii_serialization());
         let binding = Binding {
             issuer: source.issuer.clone(),
@@ -311,7 +355,8 @@ impl Earthkey {
             granted_at: self.host.clock.now(),
         };
         let own = own_grant(signing, options);
-        let contents = Contents { grant: own, ..Contents::default() }.after(&response);
+        let contents =
+            Contents { grant: own, scopes: Some(scopes.clone()), ..Contents::default() }.after(&response);
         self.agree_to_replace(source.login.system, keep, &contents, &binding, options).await?;
         self.host.records.remove_login(&using::label(source, keep));
         let held = keep.put(&contents, binding).await?;
@@ -325,7 +370,9 @@ impl Earthkey {
                 .tell(&Notice::Warning(&format!("{error}; name the provider again next time")));
         }
         let want = Want::default();
-        let using = Using { host: &self.host, source, keep, want: &want };
+        // The token is to be found by whoever finds the login, with the scopes that its file names.
+        let found = Source { scopes: Self::scopes_as_found(source, &held), ..source.clone() };
+        let using = Using { host: &self.host, source: &found, keep, want: &want };
         let access = using.record(&response, &held)?;
         let refreshable = contents.grant.is_some();
         if !refreshable {
@@ -342,6 +389,7 @@ impl Earthkey {
             scopes,
             expires_at: access.expires_at,
             refreshable,
+            remark: signing.remark.clone(),
         })
     }
 
@@ -358,6 +406,17 @@ impl Earthkey {
         let Ok(Some(present)) = keep.contents() else { return Ok(()) };
         if options.force {
             return Ok(());
+        }
+        let may_write = |scopes: &Option<Vec<String>>| {
+            scopes.iter().flatten().any(|scope| scope.contains('/') && !scope.ends_with(".readonly"))
+        };
+        if present.scopes.is_some()
+            && !may_write(&present.scopes)
+            && may_write(&contents.scopes)
+            && options.scopes.is_none()
+        {
+            let text = "the login that is there may only read, and this one may write";
+            return self.agree(text, "or keep it so: name its scopes with `--scopes S,S`").await;
         }
         let plays_over_real = present.grant.is_some()
             && using::is_of_sandbox(contents.grant.as_ref())
@@ -388,17 +447,54 @@ impl Earthkey {
             None => format!("`{}`", binding.issuer),
         };
         let text = format!("there is a login of {} already; this one is of {}", who(&old), who(new));
+        let instead = match system {
+            // The Python client's file has one place per provider and client.
+            System::Openeo => "or keep both, with a client of your own for one: `--client-id ID`",
+            _ => "or keep both: sign in under another name, as `SYSTEM/NAME`",
+        };
+        self.agree(&text, instead).await
+    }
+
+    /// Returns the scopes that a refresh of the login names.
+    fn scopes_as_found(source: &Source, held: &Held) -> Vec<String> {
+        let is_of_file = source.login.system.is_of_google();
+        let contents = source.home.slot.read(&held.file).ok().flatten().filter(|_| is_of_file);
+        contents.map_or_else(|| source.scopes.clone(), |contents| contents.scopes.unwrap_or_default())
+    }
+
+    /// Asks whether a login may be replaced.
+    async fn agree(&self, text: &str, instead: &str) -> Result<()> {
         if self.host.interaction.can_ask() {
             let answer = self.host.interaction.ask(&format!("{text}\nReplace it? [y/N] ")).await;
             if answer.is_ok_and(|answer| answer.trim().eq_ignore_ascii_case("y")) {
                 return Ok(());
             }
         }
-        Err(Error::login_required(text).hint("replace it: add `--force`").hint(match system {
-            // The Python client's file has one place per provider and client.
-            System::Openeo => "or keep both, with a client of your own for one: `--client-id ID`",
-            _ => "or keep both: sign in under another name, as `SYSTEM/NAME`",
-        }))
+        Err(Error::login_required(text).hint("replace it: add `--force`").hint(instead))
+    }
+
+    /// Returns the scopes that were granted, in the order in which they were asked for. A person may
+    /// leave some out.
+    fn granted_scopes(&self, signing: &Signing, response: &TokenResponse) -> Result<Vec<String>> {
+        let asked = &signing.plan.scopes;
+        let Some(granted) = response.scopes.clone() else { return Ok(asked.clone()) };
+        if !signing.source.login.system.is_of_google() {
+            return Ok(granted);
+        }
+        let (has, lacks): (Vec<_>, Vec<_>) = asked.iter().cloned().partition(|scope| granted.contains(scope));
+        if let Some(needed) = signing.needed_scope.filter(|needed| lacks.iter().any(|scope| scope == needed))
+        {
+            let login = &signing.source.login;
+            return Err(Error::refused(format!("the sign-in does not grant what `{login}` is about"))
+                .caused_by(format!("`{needed}` was left out"))
+                .hint(format!("nothing was stored; sign in again and tick it: `earthkey login {login}`")));
+        }
+        if !lacks.is_empty() {
+            self.host.interaction.tell(&Notice::Warning(&format!("not granted: {}", lacks.join(" "))));
+        }
+        // Google writes some scopes in another way than they are asked for.
+        let others = granted.into_iter().filter(|scope| !asked.contains(scope)).filter(|_| has.is_empty());
+        Ok(has.iter().cloned().chain(others).collect())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::error::Result;
+use crate::flow::Flow;
 use crate::login::Login;
 use crate::refresh::Provider;
 use crate::refresh::Want;
@@ -174,11 +175,13 @@ impl Earthkey {
         let scopes = Some(scopes).filter(|scopes| !scopes.is_empty()).or_else(|| {
             access.as_ref().map(|access| access.scopes.clone()).filter(|scopes| !scopes.is_empty())
         });
+        let is_by_key = matches!(contents.grant, Some(Grant::ServiceAccount(_)));
+        let by_key = || is_by_key.then(|| Flow::ServiceAccount.name().to_owned());
         Ok(Status {
             state,
             reason,
-            account,
-            flow: known(flow),
+            account: account.or(source.account),
+            flow: known(flow).or_else(by_key),
             scopes,
             expires_at: access.map(|access| access.expires_at),
             grant_age: (granted_at > 0).then(|| now.saturating_sub(granted_at)),

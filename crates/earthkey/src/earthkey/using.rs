@@ -139,6 +139,15 @@ impl Provider for Using<'_> {
         format!("earthkey login {}", self.source.login)
     }
 
+    fn about_refusal(&self, error: &str, description: &str) -> Option<&'static str> {
+        let is_of_google = self.source.login.system.is_of_google();
+        let has_ended = error == "invalid_grant" && description.contains("expired or revoked");
+        (is_of_google && has_ended).then_some(
+            "Google ends logins after 7 days where the client's consent screen is in testing, and all of \
+             a person's when the password changes",
+        )
+    }
+
     fn at_hand(&self, contents: &Contents) -> Option<Access> {
         let recorded = self.recorded(grant_of(contents));
         let is_own = self.want.scopes.is_none() && self.want.audience.is_none();
@@ -157,7 +166,8 @@ impl Provider for Using<'_> {
             let of_login = self.keep.ledger()?.entries.binding.map(|binding| binding.scopes);
             let is_own = matches!(grant, Grant::ClientCredentials(_)) && self.source.scopes.is_empty();
             let scopes = self.want.scopes.as_deref().or(of_login.as_deref().filter(|_| is_own));
-            Ok(self.source.token_request(endpoint, grant, scopes, self.want.audience.as_deref()))
+            let audience = self.want.audience.as_deref();
+            self.source.token_request(endpoint, grant, scopes, audience, self.host.clock.now())
         })
     }
 
@@ -233,13 +243,13 @@ pub(super) fn check_bound(
 
 /// Refuses to use a login where another provider is meant than it is of. Asks nobody.
 pub(super) fn check_issuer(host: &Host, source: &Source, keep: &Keep<'_>) -> Result<()> {
-    let Ok(issuer) = Url::parse(&source.issuer) else { return Ok(()) };
+    let Some(place) = source.place() else { return Ok(()) };
     // Torn, it may be whole at the next look; nothing is served or sent before one.
     let Ok(contents) = keep.contents() else { return Ok(()) };
     if let Some(grant) = contents.and_then(|contents| contents.grant) {
-        check_sandbox(host, source, &issuer, &grant)?;
+        check_sandbox(host, source, &place, &grant)?;
     }
-    check_earthscope_issuer(source, keep, &issuer)
+    check_earthscope_issuer(source, keep, &place)
 }
 
 /// Keeps what sandboxes issue apart from everything else.
@@ -293,6 +303,9 @@ pub(super) fn is_of_sandbox(grant: Option<&Grant>) -> bool {
     match grant {
         Some(Grant::RefreshToken(token)) => token.expose().starts_with(SANDBOX_PREFIX),
         Some(Grant::ClientCredentials(secret)) => secret.expose().starts_with(SANDBOX_PREFIX),
+        Some(Grant::ServiceAccount(account)) => {
+            account.key_id.as_deref().is_some_and(|id| id.starts_with(SANDBOX_PREFIX))
+        }
         _ => false,
     }
 }

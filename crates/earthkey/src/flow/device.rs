@@ -102,7 +102,7 @@ fn not_entered(plan: &Plan) -> Error {
 }
 
 fn expired(plan: &Plan) -> Error {
-    refused(plan, &Refusal { status: 400, error: "expired_token".into(), description: None })
+    refused(plan, &Refusal { status: 400, error: "expired_token".into(), description: None, date: None })
 }
 
 #[cfg(test)]

@@ -145,18 +145,23 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds 127.0.0.1 and ::1 on one port. A port that is in use on either is not taken:
-    /// somebody may be waiting there for what is meant for us.
-    pub async fn bind(port: Option<u16>) -> Result<Self> {
+    /// Binds 127.0.0.1 and ::1 on one port: the one that a person named (0 for any), else the first
+    /// free one from `first` on. A port that is in use on either is not taken: somebody may be
+    /// waiting there for what is meant for us.
+    pub async fn bind(port: Option<u16>, first: Option<u16>) -> Result<Self> {
         let named = port.filter(|port| *port != 0);
-        let bound = match named {
-            Some(port) => Self::bind_first([port]).await,
-            None => Self::bind_first([0; MAX_PORTS]).await,
+        let bound = match (named, first.filter(|_| port.is_none())) {
+            (Some(port), _) => Self::bind_first([port]).await,
+            (None, Some(first)) => Self::bind_first((first..=u16::MAX).take(MAX_PORTS)).await,
+            (None, None) => Self::bind_first([0; MAX_PORTS]).await,
         };
         bound.map_err(|error| {
-            let what = match named {
-                Some(port) => format!("port {port} of this machine cannot be used"),
-                None => "no port of this machine can be used".to_owned(),
+            let what = match (named, first) {
+                (Some(port), _) => format!("port {port} of this machine cannot be used"),
+                (None, Some(first)) if port.is_none() => {
+                    format!("no port of this machine from {first} on can be used")
+                }
+                (None, _) => "no port of this machine can be used".to_owned(),
             };
             Error::configuration(what)
                 .caused_by(error)
@@ -220,9 +225,11 @@ impl Returned {
 
 /// Opens a browser and waits until it comes back.
 pub async fn run(host: &Host, plan: &Plan, listener: Listener) -> Result<Returned> {
-    let redirect_uri = redirect_uri(listener.port)?;
-    let opened = Attempt::new(host, redirect_uri.as_str());
-    let printed = Attempt::new(host, redirect_uri.as_str());
+    let redirect_uri = plan.redirect.uri(listener.port);
+    let opened = Attempt::new(host, &redirect_uri);
+    let printed = Attempt::new(host, &redirect_uri);
+    let redirect_uri = Url::parse(&redirect_uri)
+        .map_err(|error| Error::internal("our own address is none").caused_by(error))?;
     let start = host.random.token();
     let has_start = plan.opens_browser.then(|| start.clone());
     let doors = Doors::new(host, plan, &redirect_uri, has_start, &opened, &printed)?;
@@ -254,18 +261,11 @@ pub async fn run(host: &Host, plan: &Plan, listener: Listener) -> Result<Returne
     }
 }
 
-/// Returns where the provider sends the browser back to, as browsers write it: the port is left out
-/// where it is that of the scheme, in `Host`, too.
-fn redirect_uri(port: u16) -> Result<Url> {
-    Url::parse(&format!("http://127.0.0.1:{port}/callback"))
-        .map_err(|error| Error::internal("our own address is none").caused_by(error))
-}
-
 /// Makes a redirect that does not hold an error that says what to do.
 pub(crate) fn redirect_error(plan: &Plan, error: RedirectError) -> Error {
     match error {
         RedirectError::Refused { error, description } => {
-            refused(plan, &Refusal { status: 302, error, description })
+            refused(plan, &Refusal { status: 302, error, description, date: None })
         }
         error => Error::refused("the answer of the sign-in does not hold")
             .caused_by(error)

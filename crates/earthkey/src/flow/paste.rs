@@ -24,10 +24,10 @@ const MAX_CODE: usize = 4096;
 
 /// Makes an attempt whose redirect leads to a port where nobody listens: the browser shows an
 /// address that cannot be opened, and that address is what is pasted.
-pub fn attempt(host: &Host) -> Attempt {
+pub fn attempt(host: &Host, plan: &Plan) -> Attempt {
     let [high, low] = host.random.bytes::<2>();
     let port = 49152 + u16::from_be_bytes([high, low]) % 16384;
-    Attempt::new(host, &format!("http://127.0.0.1:{port}/callback"))
+    Attempt::new(host, &plan.redirect.uri(port))
 }
 
 /// Shows the page and asks for the address it ended at.

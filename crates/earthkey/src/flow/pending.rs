@@ -39,6 +39,12 @@ pub struct Asked {
     pub scopes: Option<Vec<String>>,
     /// The audience.
     pub audience: Option<String>,
+    /// The file of the client.
+    pub client_id_file: Option<PathBuf>,
+    /// The project that the login keeps.
+    pub project: Option<String>,
+    /// The project that requests are counted for, empty where none is to be kept.
+    pub quota_project: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -32,6 +32,7 @@ pub(super) fn plan() -> Plan {
         scopes: vec!["openid".into(), "offline_access".into()],
         audience: None,
         parameters: Vec::new(),
+        redirect: Redirect::NATIVE,
         device_pkce: false,
         checks_id_token: true,
         opens_browser: true,
@@ -74,7 +75,8 @@ fn every_refusal_says_what_to_type_next() {
         ("unauthorized_client", "the provider does not accept the client", "--client-id"),
         ("invalid_grant", "the provider refused", "earthkey login oidc/work"),
     ] {
-        let refusal = Refusal { status: 400, error: code.into(), description: Some("said so".into()) };
+        let refusal =
+            Refusal { status: 400, error: code.into(), description: Some("said so".into()), date: None };
         let error = refused(&plan(), &refusal);
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert_eq!(error.to_string(), message);

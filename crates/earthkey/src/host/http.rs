@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::header;
@@ -107,6 +108,21 @@ impl Request {
         self
     }
 
+    /// Sets a header; `Authorization` does not show in logs.
+    ///
+    /// # Panics
+    ///
+    /// Never: a value that no header can hold is left out, and the server then says so.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        if name.eq_ignore_ascii_case("authorization") {
+            return self.authorization(value);
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
     /// Sets the most bytes of the answer's body that are read.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
@@ -196,7 +212,7 @@ impl Response {
     }
 
     /// Returns a header's text.
-    pub fn header(&self, name: header::HeaderName) -> Option<&str> {
+    pub fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }

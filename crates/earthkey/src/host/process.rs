@@ -1,6 +1,8 @@
 //! The process seam.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 
 /// Who this process is, and who else lives.
 pub trait Process: Send + Sync {
@@ -9,6 +11,9 @@ pub trait Process: Send + Sync {
 
     /// Returns whether `owner` is known to be dead; `false` when that cannot be told from here.
     fn is_dead(&self, owner: &Owner) -> bool;
+
+    /// Returns the directory that relative paths of this process begin at.
+    fn current_directory(&self) -> io::Result<PathBuf>;
 
     /// Returns the effective user's id.
     fn user_id(&self) -> u32;

@@ -4,7 +4,9 @@ mod files;
 mod network;
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -99,6 +101,10 @@ impl Process for RealProcess {
             return false;
         }
         started(&owner.pid.to_string()) != owner.started
+    }
+
+    fn current_directory(&self) -> io::Result<PathBuf> {
+        std::env::current_dir()
     }
 
     fn user_id(&self) -> u32 {

@@ -10,6 +10,7 @@ pub mod client;
 pub mod device;
 pub mod id_token;
 pub mod jose;
+pub mod jwt_bearer;
 pub mod metadata;
 pub mod pkce;
 pub mod register;

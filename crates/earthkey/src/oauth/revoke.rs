@@ -37,7 +37,14 @@ pub fn request(client: &Client, endpoint: &Url, token: &str, hint: TokenTypeHint
 
 /// Reads the answer (RFC 7009, section 2.2); a token that the server does not know is revoked.
 pub fn parse(response: &Response) -> Result<(), TokenError> {
-    if response.is_success() { Ok(()) } else { Err(token::failure(response)) }
+    if response.is_success() {
+        return Ok(());
+    }
+    match token::failure(response) {
+        // What Google answers where the RFC wants a success.
+        TokenError::Refused(refusal) if refusal.error == "invalid_token" => Ok(()),
+        failure => Err(failure),
+    }
 }
 
 #[cfg(test)]
@@ -69,13 +76,15 @@ mod tests {
     fn done_whatever_the_body_and_refused_in_oauth_terms() {
         assert_eq!(parse(&Response::new(200, "")), Ok(()));
         assert_eq!(parse(&Response::new(200, "<html>")), Ok(()));
+        assert_eq!(parse(&Response::new(400, r#"{"error":"invalid_token"}"#)), Ok(()));
         let refusal = Response::new(400, r#"{"error":"unsupported_token_type"}"#);
         assert_eq!(
             parse(&refusal),
             Err(TokenError::Refused(Refusal {
                 status: 400,
                 error: "unsupported_token_type".to_owned(),
-                description: None
+                description: None,
+                date: None,
             }))
         );
         assert!(matches!(

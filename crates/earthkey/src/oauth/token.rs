@@ -152,6 +152,8 @@ pub struct Refusal {
     pub error: String,
     /// The server's words, fit for a terminal.
     pub description: Option<String>,
+    /// The server's clock (`Date`, RFC 9110, section 6.6.1), in Unix seconds.
+    pub date: Option<u64>,
 }
 
 /// Reads the token endpoint's answer.
@@ -247,6 +249,7 @@ pub(super) fn refusal(response: &Response) -> Option<Refusal> {
         status: response.status,
         error,
         description: description.map(|text| printable(&text, 200)).filter(|text| !text.is_empty()),
+        date: response.header(header::DATE).and_then(date),
     })
 }
 
@@ -294,8 +297,13 @@ fn retry_after(response: &Response) -> Option<RetryAfter> {
         let seconds = text.parse().unwrap_or(u64::MAX);
         return Some(RetryAfter::Seconds(seconds.min(MAX_RETRY_AFTER)));
     }
-    let at = httpdate::parse_http_date(text).ok()?;
-    Some(RetryAfter::At(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()))
+    date(text).map(RetryAfter::At)
+}
+
+/// Reads a date of HTTP (RFC 9110, section 5.6.7) as Unix seconds.
+fn date(text: &str) -> Option<u64> {
+    let at = httpdate::parse_http_date(text.trim()).ok()?;
+    Some(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::Provider;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::error::Result;
+use crate::error::printable;
 use crate::grant::Exchanged;
 use crate::grant::exchange;
 use crate::host::Host;
@@ -157,6 +158,12 @@ impl<'a> Send<'a> {
         if is_of_the_grant && self.is_replaced_soon(&attempt).await {
             return attempt.withdraw(true).await.map(Sent::Moved);
         }
+        if let Grant::ServiceAccount(account) = self.grant {
+            // Whether a signature holds depends on the clock, which may be set right at any moment.
+            let error = assertion_error(refusal, &account.email, self.host.clock.now());
+            attempt.fail(&error.to_string(), false, 0).await?;
+            return Err(error);
+        }
         let key = self.provider.refusal_key(self.grant);
         let count = attempt.refusal(&key).map_or(0, |earlier| earlier.count).saturating_add(1);
         let remembered_for = (FIRST_REFUSAL << (count - 1).min(6)).min(LONGEST_REFUSAL);
@@ -243,7 +250,20 @@ pub(super) fn unusable_answer(what: &str) -> Error {
 pub(super) fn refusal_error(error: &str, description: Option<&str>, provider: &dyn Provider) -> Error {
     let said = description.map_or_else(|| error.to_owned(), |words| format!("{error}: {words}"));
     let login = provider.login_command();
+    let says = |words: &str| description.is_some_and(|description| description.contains(words));
     let (message, hint) = match error {
+        "invalid_grant" if says("invalid_rapt") || says("rapt_required") => (
+            "the person's organisation wants a new sign-in",
+            format!("it asks for one every so often; sign in: `{login}`"),
+        ),
+        "deleted_client" | "disabled_client" => (
+            "the client that the login was made with is gone",
+            format!("it was deleted or disabled; sign in with another: `{login}`"),
+        ),
+        "admin_policy_enforced" | "org_internal" | "access_denied" => (
+            "the provider keeps this client from this account",
+            "an administrator's rule stands behind it; ask for the client to be allowed".to_owned(),
+        ),
         "invalid_grant" => (
             "the provider does not accept the refresh token any more",
             format!("it has expired, was revoked or was replaced elsewhere; sign in: `{login}`"),
@@ -257,6 +277,45 @@ pub(super) fn refusal_error(error: &str, description: Option<&str>, provider: &d
             format!("sign in with scopes that it grants: `{login} --scopes S,S`"),
         ),
         _ => ("the provider refused", format!("sign in anew if it stays so: `{login}`")),
+    };
+    let refused = Error::refused(message).caused_by(said).hint(hint);
+    match provider.about_refusal(error, description.unwrap_or_default()) {
+        Some(habit) => refused.hint(habit),
+        None => refused,
+    }
+}
+
+/// How far a clock may be off before that is what a refused signature is about, in seconds.
+const CLOCK_TOLERANCE: u64 = 60;
+
+/// Makes an error of a provider's no to a request that a service account signed.
+fn assertion_error(refusal: &Refusal, account: &str, now: u64) -> Error {
+    let account = printable(account, 200);
+    let description = refusal.description.as_deref().unwrap_or_default();
+    let said = format!("{}: {description}", refusal.error);
+    let new_key = "make a new key for the account, and name its file in place of this one";
+    let off = refusal.date.map(|date| (now.abs_diff(date), if now > date { "ahead of" } else { "behind" }));
+    let (message, hint) = match off.filter(|(off, _)| *off > CLOCK_TOLERANCE) {
+        Some((off, way)) if refusal.error == "invalid_grant" => (
+            "this machine's clock is wrong, so what it signs is not accepted".to_owned(),
+            format!("it is {off} seconds {way} the provider's; set it, as with `timedatectl set-ntp true`"),
+        ),
+        _ if description.contains("reasonable timeframe") => (
+            "the provider does not accept the time of the signed request".to_owned(),
+            "look at the clock of this machine: `date -u`".to_owned(),
+        ),
+        _ if description.contains("account not found") => (
+            format!("there is no account `{account}`"),
+            "it was deleted, or the key is another project's".to_owned(),
+        ),
+        _ if description.contains("Signature") => (
+            format!("the key of `{account}` is not accepted"),
+            format!("it was deleted or replaced; {new_key}"),
+        ),
+        _ if refusal.error == "invalid_scope" => {
+            (format!("`{account}` gets no token for these scopes"), "name others: `--scopes S,S`".to_owned())
+        }
+        _ => (format!("the provider refuses `{account}`"), new_key.to_owned()),
     };
     Error::refused(message).caused_by(said).hint(hint)
 }

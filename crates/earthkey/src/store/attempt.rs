@@ -66,7 +66,7 @@ impl Keep<'_> {
         entries.deadline = deadline;
         let refusals = entries.refusals.clone();
         file.save().map_err(not_spent)?;
-        self.host.fs.sync_directory(&self.places.directory).map_err(not_spent)?;
+        self.host.fs.sync_directory(&self.places.ledgers).map_err(not_spent)?;
         let base = base.clone();
         Ok(Attempt { keep: self, lease, base, temporary, may_be_spent, failures, refusals, answer: None })
     }

@@ -148,7 +148,10 @@ impl<'a> Keep<'a> {
     /// Takes the lease if nobody holds it.
     pub fn try_lease(&self) -> Result<Option<Lease>> {
         let pid = self.host.process.owner().pid;
-        Lease::try_take(&self.places, self.host.fs.as_ref(), pid)
+        let fs = self.host.fs.as_ref();
+        self.places
+            .make_ledgers(fs)
+            .and_then(|()| Lease::try_take(&self.places, fs, pid))
             .map_err(|error| unusable("cannot use", &self.places.lease, error))
     }
 
@@ -506,8 +509,9 @@ impl<'a> Keep<'a> {
         }
     }
 
+    /// Makes the names of lease and ledger durable.
     pub(super) fn sync_directory(&self) -> Result<()> {
-        let directory = &self.places.directory;
+        let directory = &self.places.ledgers;
         self.host.fs.sync_directory(directory).map_err(|error| unusable("cannot write", directory, error))
     }
 

@@ -13,11 +13,15 @@ use crate::host::FileSystem;
 use crate::secret::Fingerprint;
 
 /// The files of one grant, all in the home's real directory, so that everybody who shares the
-/// home shares them, under whatever path and with whatever variables.
+/// home shares them, under whatever path and with whatever variables. Where nothing is lost by two
+/// who do not know of each other, they lie in a folder of our own: a key belongs to whoever put it
+/// where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     /// The real directory.
     pub directory: PathBuf,
+    /// The directory of lease, ledger and lock.
+    pub ledgers: PathBuf,
     /// The home, links resolved.
     pub home: PathBuf,
     /// Locked by who uses the grant. Never unlinked.
@@ -44,18 +48,27 @@ impl Places {
         let directory = parent(&real).to_owned();
         let mut stem = OsString::from(".");
         stem.push(real.file_name().unwrap_or_default());
-        let lock = directory.join(with(&stem, ".earthkey-lock"));
+        let ledgers = match &home.ledgers {
+            None => directory.clone(),
+            Some(apart) => {
+                // Files of one name in several directories are several homes.
+                stem.push(format!(".{}", &Fingerprint::of(&directory.to_string_lossy()).to_string()[..12]));
+                apart.clone()
+            }
+        };
+        let lock = ledgers.join(with(&stem, ".earthkey-lock"));
         let slot = home.slot.name();
         if !slot.is_empty() {
             // Two grants in one file have two leases.
             stem.push(format!(".{}", &Fingerprint::of(&slot).to_string()[..12]));
         }
         Ok(Self {
-            lease: directory.join(with(&stem, ".earthkey-lease")),
-            ledger: directory.join(with(&stem, ".earthkey-ledger")),
+            lease: ledgers.join(with(&stem, ".earthkey-lease")),
+            ledger: ledgers.join(with(&stem, ".earthkey-ledger")),
             lock,
             home: real,
             directory,
+            ledgers,
             stem,
         })
     }
@@ -66,6 +79,11 @@ impl Places {
         fs.create_directory(directory)
             .and_then(|()| Self::of(home, fs))
             .map_err(|error| unusable("cannot make", directory, error))
+    }
+
+    /// Makes the folder of lease and ledger where it is one of our own.
+    pub fn make_ledgers(&self, fs: &dyn FileSystem) -> io::Result<()> {
+        if self.ledgers == self.directory { Ok(()) } else { fs.create_directory(&self.ledgers) }
     }
 
     /// Returns the path of a temporary file in the home's directory.

@@ -10,6 +10,7 @@ use crate::secret::ClientSecret;
 use crate::secret::Fingerprint;
 use crate::secret::IdToken;
 use crate::secret::Password;
+use crate::secret::PrivateKey;
 use crate::secret::RefreshToken;
 
 /// The file where a grant lives, and its place in it.
@@ -23,6 +24,8 @@ pub struct Home {
     pub privacy: Privacy,
     /// Whether the provider may answer with a successor of the refresh token.
     pub rotation: Rotation,
+    /// Where lease and ledger lie, if not beside the file: a folder of our own.
+    pub ledgers: Option<PathBuf>,
 }
 
 /// What to do with a home that others can read.
@@ -72,6 +75,8 @@ pub struct Contents {
     pub access_token: Option<AccessToken>,
     /// The ID token, in formats that keep one.
     pub id_token: Option<IdToken>,
+    /// The scopes of the grant, in formats that keep them.
+    pub scopes: Option<Vec<String>>,
 }
 
 /// What is long-lived: what new access tokens are obtained with.
@@ -88,6 +93,19 @@ pub enum Grant {
         /// The password.
         password: Password,
     },
+    /// A key with which an account of a program signs its own requests (RFC 7523).
+    ServiceAccount(ServiceAccount),
+}
+
+/// An account of a program, and the key that it signs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// The account: the `iss` of what it signs.
+    pub email: String,
+    /// The key's name: the `kid` of what it signs.
+    pub key_id: Option<String>,
+    /// The key.
+    pub key: PrivateKey,
 }
 
 impl Grant {
@@ -98,6 +116,10 @@ impl Grant {
             Self::ClientCredentials(secret) => secret.fingerprint(),
             Self::Basic { username, password } => {
                 Fingerprint::of(&format!("{username}\n{}", password.expose()))
+            }
+            Self::ServiceAccount(ServiceAccount { email, key_id, key }) => {
+                let key_id = key_id.as_deref().unwrap_or_default();
+                Fingerprint::of(&format!("{email}\n{key_id}\n{}", key.expose()))
             }
         }
     }
@@ -148,6 +170,7 @@ impl Contents {
             grant,
             access_token: Some(answer.access_token.clone()),
             id_token: answer.id_token.clone().or_else(|| self.id_token.clone()),
+            scopes: self.scopes.clone(),
         }
     }
 }

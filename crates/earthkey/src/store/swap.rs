@@ -65,6 +65,9 @@ pub(crate) struct FileLock {
 impl FileLock {
     pub(crate) async fn take(places: &Places, host: &Host) -> Result<Self> {
         let start = host.clock.since_boot();
+        places
+            .make_ledgers(host.fs.as_ref())
+            .map_err(|error| unusable("cannot make", &places.ledgers, error))?;
         loop {
             let file = try_lock(&places.lock, host.fs.as_ref())
                 .map_err(|error| unusable("cannot lock", &places.lock, error))?;
@@ -297,7 +300,12 @@ impl<'a> Swap<'a> {
     /// Makes the new names durable; what is left in the temporary file has been judged by then.
     fn done(&self) -> Result<()> {
         self.host.fs.sync_directory(&self.places.directory).map_err(self.failed())?;
-        remove(&self.temporary, self.host).map_err(self.failed())
+        // Where nothing was to be changed there is none, and a directory that cannot be written
+        // refuses to remove even what is not there.
+        match self.host.fs.stat_link(&self.temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => remove(&self.temporary, self.host).map_err(self.failed()),
+        }
     }
 
     fn failed(&self) -> impl Fn(io::Error) -> Error {

@@ -45,7 +45,7 @@ impl Slot for JsonSlot {
         Ok(Some(Contents {
             grant: text("refresh_token").map(|token| Grant::RefreshToken(RefreshToken::new(token))),
             access_token: text("access_token").map(AccessToken::new),
-            id_token: None,
+            ..Contents::default()
         }))
     }
 
@@ -80,6 +80,7 @@ pub(crate) fn home() -> Home {
         slot: std::sync::Arc::new(JsonSlot("ada")),
         privacy: Privacy::Expected,
         rotation: Rotation::Possible,
+        ledgers: None,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::error::Result;
 use crate::error::printable;
 use crate::flow::Flow;
 use crate::flow::Plan;
+use crate::flow::Redirect;
 use crate::host::http::Request;
 use crate::login::Login;
 use crate::login::System;
@@ -86,10 +87,11 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
         scopes: settings.scopes.clone(),
         audience: Some(settings.audience.clone()),
         parameters: Vec::new(),
+        redirect: Redirect::NATIVE,
         device_pkce: false,
         checks_id_token: false,
         opens_browser: !options.no_browser,
-        timeout: options.timeout.unwrap_or(super::oidc::TIMEOUT),
+        timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
     let profile = Profile {
         url: settings.named_domain,
@@ -97,7 +99,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
         flow: Some(flow.name().into()),
         ..Profile::default()
     };
-    Ok(Signing { plan, flow, source, profile, companion: None })
+    Ok(Signing { plan, flow, source, profile, companion: None, needed_scope: None, remark: None })
 }
 
 /// Finds the login that exists.
@@ -134,7 +136,11 @@ pub(super) async fn check(cx: &Context<'_>, source: &Source, access: &Access) ->
     let profile = call(cx, source, access, endpoint.clone()).await?;
     let text = |name: &str| profile.get(name).and_then(serde_json::Value::as_str);
     let account = text("primary_email").or(text("email")).or(text("user_id"));
-    Ok(Checked { account: account.map(|account| printable(account, 200)), called: endpoint.to_string() })
+    Ok(Checked {
+        account: account.map(|account| printable(account, 200)),
+        called: endpoint.to_string(),
+        found: None,
+    })
 }
 
 /// Builds a refresh as the SDK sends it: with `scopes`, not the standard's `scope`.
@@ -197,6 +203,9 @@ fn source(cx: &Context<'_>, login: &Login, settings: &Settings, own_credentials:
         audience: Some(settings.audience.clone()),
         bearer: Bearer::Plain,
         api: Some(settings.api.clone()),
+        quota_project: None,
+        account: None,
+        named_by: None,
     })
 }
 
@@ -219,7 +228,7 @@ fn home(cx: &Context<'_>, login: &Login, settings: &Settings) -> Result<Home> {
     };
     let client_secret = settings.client_secret.clone().filter(|_| settings.is_given());
     let slot = Arc::new(TokensSlot { own_grant: client_secret.map(Grant::ClientCredentials) });
-    Ok(Home { path, slot, privacy: Privacy::Expected, rotation: Rotation::Possible })
+    Ok(Home { path, slot, privacy: Privacy::Expected, rotation: Rotation::Possible, ledgers: None })
 }
 
 /// Returns the SDK's folder.

@@ -4,7 +4,6 @@ mod home;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::home::OidcSlot;
 use self::home::Settings;
@@ -16,6 +15,7 @@ use super::LoginOptions;
 use super::Signing;
 use super::Source;
 use super::call;
+use super::choose_flow;
 use super::discover;
 use crate::config::Profile;
 use crate::error::Error;
@@ -23,6 +23,7 @@ use crate::error::Result;
 use crate::error::printable;
 use crate::flow::Flow;
 use crate::flow::Plan;
+use crate::flow::Redirect;
 use crate::host::Host;
 use crate::host::env::display;
 use crate::login::Login;
@@ -41,9 +42,6 @@ use crate::store::slot::Rotation;
 
 /// The name of the login that `oidc` alone means.
 const DEFAULT_NAME: &str = "default";
-
-/// How long a person is waited for unless told otherwise.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The client that the sandbox knows.
 const SANDBOX_CLIENT: &str = "sandbox-public";
@@ -97,7 +95,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         client_id: Some(client.id.clone()),
         issuer: Some(metadata.issuer.clone()),
         flow: Some(flow.to_string()),
-        provider: None,
+        ..Profile::default()
     };
     let plan = Plan {
         login: login.clone(),
@@ -106,13 +104,14 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         scopes,
         audience: options.audience.clone(),
         parameters: Vec::new(),
+        redirect: Redirect::NATIVE,
         device_pkce: false,
         checks_id_token: true,
         opens_browser: !options.no_browser,
-        timeout: options.timeout.unwrap_or(TIMEOUT),
+        timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
     let source = source(cx, login, settings)?;
-    Ok(Signing { plan, flow, source, profile, companion: None })
+    Ok(Signing { plan, flow, source, profile, companion: None, needed_scope: None, remark: None })
 }
 
 /// Finds the login that exists.
@@ -153,7 +152,11 @@ pub(super) async fn check(cx: &Context<'_>, source: &Source, access: &Access) ->
     let claims = call(cx, source, access, endpoint.clone()).await?;
     let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
     let account = text("email").or(text("preferred_username")).or(text("name")).or(text("sub"));
-    Ok(Checked { account: account.map(|account| printable(account, 200)), called: endpoint.to_string() })
+    Ok(Checked {
+        account: account.map(|account| printable(account, 200)),
+        called: endpoint.to_string(),
+        found: None,
+    })
 }
 
 fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source> {
@@ -162,6 +165,7 @@ fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source>
         slot: Arc::new(OidcSlot { settings: settings.clone() }),
         privacy: Privacy::Expected,
         rotation: Rotation::Possible,
+        ledgers: None,
     };
     Ok(Source {
         login: login.clone(),
@@ -174,6 +178,9 @@ fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source>
         audience: settings.audience,
         bearer: Bearer::Plain,
         api: None,
+        quota_project: None,
+        account: None,
+        named_by: None,
     })
 }
 
@@ -192,41 +199,6 @@ fn sign_in_hint(cx: &Context<'_>, login: &Login) -> String {
         Some(_) => format!("sign in: `earthkey login {login}`"),
         None => format!("sign in: `earthkey login {login} https://ISSUER`"),
     }
-}
-
-/// Takes the flow that was asked for, or was used before, or fits this machine and the provider.
-fn choose_flow(
-    host: &Host,
-    metadata: &Metadata,
-    options: &LoginOptions,
-    known: Option<&str>,
-) -> Result<Flow> {
-    if let Some(flow) = options.flow {
-        return Ok(flow);
-    }
-    if options.refresh_token.is_some() {
-        return Ok(Flow::Refresh);
-    }
-    // A refresh token at hand is no way to sign in again.
-    if let Some(known) = known.filter(|known| *known != Flow::Refresh.name()) {
-        return known.parse();
-    }
-    let has_screen = host.env.text("DISPLAY").is_some()
-        || host.env.text("WAYLAND_DISPLAY").is_some()
-        || host.env.text("BROWSER").is_some()
-        || cfg!(target_os = "macos");
-    let is_remote = host.env.text("SSH_CONNECTION").is_some();
-    let can_open = !options.no_browser && has_screen && !is_remote;
-    let has_device = metadata.device_authorization_endpoint.is_some();
-    Ok(if can_open && metadata.authorization_endpoint.is_some() {
-        Flow::Loopback(None)
-    } else if has_device {
-        Flow::Device
-    } else if options.no_browser && metadata.authorization_endpoint.is_some() && !is_remote {
-        Flow::Loopback(None)
-    } else {
-        Flow::Paste
-    })
 }
 
 fn default_scopes(metadata: &Metadata, flow: Flow) -> Vec<String> {

@@ -39,6 +39,7 @@ use crate::error::Result;
 use crate::error::printable;
 use crate::flow::Flow;
 use crate::flow::Plan;
+use crate::flow::Redirect;
 use crate::host::Host;
 use crate::host::http::Request;
 use crate::host::http::is_loopback;
@@ -88,6 +89,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
     let plan = Plan {
         login: login.clone(),
         metadata,
+        redirect: Redirect::NATIVE,
         device_pkce: client.authentication == ClientAuthentication::None && provider.device_pkce(&client.id),
         client: client.clone(),
         scopes: options.scopes.clone().unwrap_or_else(|| match flow {
@@ -99,7 +101,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         parameters: provider.parameters.clone(),
         checks_id_token: true,
         opens_browser: !options.no_browser,
-        timeout: options.timeout.unwrap_or(super::oidc::TIMEOUT),
+        timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
     let profile = Profile {
         url: Some(named.to_string()),
@@ -107,6 +109,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         provider: Some(provider.id.clone()),
         issuer: Some(provider.issuer.clone()),
         flow: Some(flow.name().to_owned()),
+        key: None,
     };
     // The Python client would choose by itself what is first in every list; of another choice its
     // configuration must tell it.
@@ -116,7 +119,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
     let companion = if is_first || flow == Flow::ClientCredentials { None } else { Some(entry()?) };
     let found = Found { url: &url, provider: &provider.id, issuer: &provider.issuer };
     let source = source(cx, login, &found, client, flow == Flow::ClientCredentials)?;
-    Ok(Signing { plan, flow, source, profile, companion })
+    Ok(Signing { plan, flow, source, profile, companion, needed_scope: None, remark: None })
 }
 
 /// Signs in with a name and a password.
@@ -139,6 +142,7 @@ async fn plan_basic(
     let plan = Plan {
         login: login.clone(),
         metadata,
+        redirect: Redirect::NATIVE,
         device_pkce: false,
         client: Client::public(username),
         scopes: Vec::new(),
@@ -146,14 +150,22 @@ async fn plan_basic(
         parameters: Vec::new(),
         checks_id_token: false,
         opens_browser: false,
-        timeout: options.timeout.unwrap_or(super::oidc::TIMEOUT),
+        timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
     let profile = Profile {
         url: Some(named.to_string()),
         flow: Some(Flow::Basic.name().to_owned()),
         ..Profile::default()
     };
-    Ok(Signing { plan, flow: Flow::Basic, source, profile, companion: None })
+    Ok(Signing {
+        plan,
+        flow: Flow::Basic,
+        source,
+        profile,
+        companion: None,
+        needed_scope: None,
+        remark: None,
+    })
 }
 
 /// Returns where a back-end hands out tokens for a name and a password.
@@ -276,7 +288,11 @@ pub(super) async fn check(cx: &Context<'_>, source: &Source, access: &Access) ->
     let me = call(cx, source, access, endpoint.clone()).await?;
     let text = |name: &str| me.get(name).and_then(serde_json::Value::as_str);
     let account = text("name").or(text("user_id"));
-    Ok(Checked { account: account.map(|account| printable(account, 200)), called: endpoint.to_string() })
+    Ok(Checked {
+        account: account.map(|account| printable(account, 200)),
+        called: endpoint.to_string(),
+        found: None,
+    })
 }
 
 /// Says that a token's back-end is not known.
@@ -356,6 +372,9 @@ fn of(login: &Login, home: Home, issuer: &str, client: Client, bearer: Bearer, a
         audience: None,
         bearer,
         api,
+        quota_project: None,
+        account: None,
+        named_by: None,
     }
 }
 
@@ -382,7 +401,7 @@ fn private_home(cx: &Context<'_>, path: PathBuf, slot: Arc<dyn Slot>) -> Result<
     // What is in the file decides what is served, so a record depends on it.
     cx.read(&path)
         .map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))?;
-    Ok(Home { path, slot, privacy: Privacy::Required, rotation: Rotation::Possible })
+    Ok(Home { path, slot, privacy: Privacy::Required, rotation: Rotation::Possible, ledgers: None })
 }
 
 fn provider_entry(provider: &Provider, client_id: &str) -> Entry {

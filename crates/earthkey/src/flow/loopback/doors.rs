@@ -26,6 +26,7 @@ use crate::oauth::authorize::parse_redirect;
 /// The three ways in: the start page, the callback, the last page.
 pub(super) struct Doors {
     authority: String,
+    callback: String,
     /// The start page's name, until it has been used.
     start: Mutex<Option<String>>,
     authorize: Url,
@@ -56,6 +57,7 @@ impl Doors {
     ) -> Result<Self> {
         Ok(Self {
             authority: redirect_uri[Position::BeforeHost..Position::AfterPort].to_owned(),
+            callback: redirect_uri.path().to_owned(),
             start: Mutex::new(start),
             authorize: opened.url(plan)?,
             cookie_name: format!("earthkey_{}", host.random.token()),
@@ -89,7 +91,7 @@ impl Doors {
             );
         }
         match request.uri().path() {
-            "/callback" => (self.callback(request, outcome), false),
+            path if path == self.callback => (self.callback(request, outcome), false),
             "/done" => self.done().map_or_else(|| (not_found(), false), |answer| (answer, true)),
             path => match path.strip_prefix("/start/") {
                 Some(name) => (self.start(name), false),
@@ -117,8 +119,8 @@ impl Doors {
         *start = None;
         let mut answer = redirect(self.authorize.as_str());
         let cookie = format!(
-            "{}={}; HttpOnly; SameSite=Lax; Path=/callback; Max-Age={}",
-            self.cookie_name, self.cookie_value, self.cookie_age
+            "{}={}; HttpOnly; SameSite=Lax; Path={}; Max-Age={}",
+            self.cookie_name, self.cookie_value, self.callback, self.cookie_age
         );
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             answer.headers_mut().insert(header::SET_COOKIE, cookie);

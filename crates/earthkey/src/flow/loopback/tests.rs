@@ -35,7 +35,7 @@ struct SignIn {
 
 impl SignIn {
     async fn begin(plan: Plan) -> Self {
-        Self::begin_at(plan, Listener::bind(None).await.unwrap()).await
+        Self::begin_at(plan, Listener::bind(None, None).await.unwrap()).await
     }
 
     async fn begin_at(plan: Plan, listener: Listener) -> Self {

@@ -20,7 +20,7 @@ fn plan_with_proof_keys(methods: Option<&[&str]>) -> Plan {
 
 /// What a person pasted, in answer to an attempt whose state is put where `STATE` stands.
 fn pasted(plan: &Plan, text: &str) -> Result<AuthorizationCode> {
-    let attempt = attempt(&world().host(1));
+    let attempt = attempt(&world().host(1), plan);
     code_of(plan, &attempt, &text.replace("STATE", attempt.state().expose()))
 }
 
@@ -141,7 +141,7 @@ fn junk_is_no_code_and_not_repeated() {
 async fn with_nobody_there_it_is_an_error_at_once() {
     let world = world();
     let host = world.host(1);
-    let error = ask(&host, &plan(), &attempt(&host)).await.unwrap_err();
+    let error = ask(&host, &plan(), &attempt(&host, &plan())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LoginRequired);
     assert!(error.hints()[0].contains("earthkey login oidc/work"));
     // There is no page to visit for an answer that nobody takes.
@@ -153,7 +153,7 @@ async fn with_nobody_there_it_is_an_error_at_once() {
 async fn the_page_is_printed_and_in_nobodys_argv() {
     let world = world();
     let host = world.host(1);
-    let attempt = attempt(&host);
+    let attempt = attempt(&host, &plan());
     let answer = format!("{}?code=the-code&state={}", attempt.redirect_uri(), attempt.state().expose());
     world.person.will_answer(&answer);
     let code = ask(&host, &Plan { opens_browser: true, ..plan() }, &attempt).await.unwrap();
@@ -170,7 +170,7 @@ fn the_redirect_leads_to_this_machine_and_never_to_the_retired_mode() {
     let world = world();
     let host = world.host(1);
     for _ in 0..1000 {
-        let attempt = attempt(&host);
+        let attempt = attempt(&host, &plan());
         let redirect = Url::parse(attempt.redirect_uri()).unwrap();
         assert_eq!((redirect.scheme(), redirect.host_str()), ("http", Some("127.0.0.1")));
         assert!(redirect.port().unwrap() >= 49152);
@@ -208,7 +208,7 @@ impl crate::host::Interaction for Absent {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_waited_for_longer_than_the_plan_says() {
     let host = Host { interaction: std::sync::Arc::new(Absent), ..world().host(1) };
-    let error = ask(&host, &plan(), &attempt(&host)).await.unwrap_err();
+    let error = ask(&host, &plan(), &attempt(&host, &plan())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(error.to_string(), "nothing was pasted within 600 seconds");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::error::ErrorKind;
 use crate::flow::paste;
+use crate::flow::tests::plan;
 use crate::flow::tests::shown;
 use crate::host::Env;
 use crate::host::real::RealFileSystem;
@@ -26,7 +27,7 @@ fn asked() -> Asked {
 
 /// Keeps a fresh attempt of `oidc/work`.
 fn kept(world: &World) -> Attempt {
-    let attempt = paste::attempt(&world.host(1));
+    let attempt = paste::attempt(&world.host(1), &plan());
     keep(&world.host(1), &login("oidc/work"), &attempt, &asked()).unwrap();
     attempt
 }
@@ -107,7 +108,7 @@ fn a_new_beginning_replaces_the_old_one() {
     let world = world();
     let first = kept(&world);
     let host = world.host(3);
-    let second = paste::attempt(&host);
+    let second = paste::attempt(&host, &plan());
     keep(&host, &login("oidc/work"), &second, &Asked::default()).unwrap();
     let (taken, _) = take(&host, &login("oidc/work")).unwrap();
     assert!(same(&second, &taken) && !same(&first, &taken));
@@ -129,7 +130,7 @@ fn another_logins_file_is_not_this_ones() {
     kept(&world);
     let works = file(&world);
     let bytes = world.fs.get(&works).unwrap();
-    keep(&world.host(1), &login("oidc/home"), &paste::attempt(&world.host(4)), &asked()).unwrap();
+    keep(&world.host(1), &login("oidc/home"), &paste::attempt(&world.host(4), &plan()), &asked()).unwrap();
     let homes = world.fs.paths().into_iter().find(|path| path != Path::new(&works)).unwrap();
     world.fs.put(homes.to_str().unwrap(), &bytes);
     let error = take(&world.host(2), &login("oidc/home")).err().unwrap();
@@ -188,7 +189,7 @@ fn on_disk_it_is_its_owners_alone() {
     let mut host = world().host(1);
     host.fs = Arc::new(RealFileSystem);
     host.env = Arc::new(Env::new([("HOME", directory.path())]));
-    let attempt = paste::attempt(&host);
+    let attempt = paste::attempt(&host, &plan());
     keep(&host, &login("oidc/work"), &attempt, &asked()).unwrap();
     let pending = host.env.state_directory().unwrap().join("pending");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -213,7 +214,7 @@ fn a_link_that_waits_in_its_place_is_not_written_through() {
     let path = path(&host, &login("oidc/work")).unwrap();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-    keep(&host, &login("oidc/work"), &paste::attempt(&host), &asked()).unwrap();
+    keep(&host, &login("oidc/work"), &paste::attempt(&host, &plan()), &asked()).unwrap();
     assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "mine");
     assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
 }

@@ -224,6 +224,7 @@ fn rfc6749_5_2() {
             status: 400,
             error: "invalid_request".to_owned(),
             description: Some("a ]0;b c".to_owned()),
+            date: None,
         })
     );
     assert_eq!(error.to_string(), "the provider refused: `invalid_request` (a ]0;b c)");

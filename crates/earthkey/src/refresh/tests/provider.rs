@@ -213,6 +213,10 @@ impl Provider for Caller {
         format!("`test` from {PATH}")
     }
 
+    fn about_refusal(&self, _: &str, _: &str) -> Option<&'static str> {
+        None
+    }
+
     fn login_command(&self) -> String {
         "earthkey login test".into()
     }

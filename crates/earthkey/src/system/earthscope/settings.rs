@@ -95,7 +95,7 @@ impl Settings {
         };
         let access_token = self.access_token.clone().filter(|_| self.client_secret.is_none());
         let any = grant.is_some() || access_token.is_some();
-        any.then_some(Contents { grant, access_token, id_token: None })
+        any.then_some(Contents { grant, access_token, ..Contents::default() })
     }
 }
 

@@ -133,7 +133,7 @@ impl Slot for OidcSlot {
             _ => None,
         };
         let id_token = file.id_token.as_ref().map(|token| IdToken::new(secret(token)));
-        Ok(Some(Contents { grant, access_token: None, id_token }))
+        Ok(Some(Contents { grant, id_token, ..Contents::default() }))
     }
 
     fn write(&self, old: Option<&[u8]>, contents: &Contents) -> Result<Vec<u8>, Damage> {

@@ -171,7 +171,7 @@ async fn nobody_is_waited_for_longer_than_the_plan_says() {
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_takes_no_connections_does_not_spin() {
-    let listener = Listener::bind(None).await.unwrap();
+    let listener = Listener::bind(None, None).await.unwrap();
     for socket in &listener.listeners {
         rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
     }

@@ -1,0 +1,225 @@
+//! Google Earth Engine: the home is the file of its own client, `~/.config/earthengine/credentials`.
+//!
+//! Without a refresh token in it, Application Default Credentials count, as for that client.
+
+mod file;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use url::Url;
+
+use self::file::EarthEngineSlot;
+use self::file::NewLogin;
+use super::Checked;
+use super::Context;
+use super::LoginOptions;
+use super::Signing;
+use super::Source;
+use super::google;
+use super::google::Adc;
+use super::google::PersonsClient;
+use super::google::Preset;
+use crate::error::Error;
+use crate::error::Result;
+use crate::flow::Redirect;
+use crate::host::Notice;
+use crate::host::env::display;
+use crate::host::http::Request;
+use crate::login::Login;
+use crate::login::System;
+use crate::oauth::client::Client;
+use crate::refresh::Access;
+use crate::store::places::damaged;
+
+/// What the client asks for, in its own order.
+const SCOPES: [&str; 4] = [
+    "https://www.googleapis.com/auth/earthengine",
+    google::CLOUD_PLATFORM,
+    "https://www.googleapis.com/auth/drive",
+    "https://www.googleapis.com/auth/devstorage.full_control",
+];
+
+const PRESET: Preset = Preset {
+    client: Some((file::CLIENT_ID, file::CLIENT_SECRET)),
+    scopes: &SCOPES,
+    needed_scope: SCOPES[0],
+    account_scopes: &SCOPES,
+    // As the client registered it: by name, and without a slash.
+    redirect: Redirect { host: "localhost", path: "", port: Some(8085) },
+};
+
+const API: &str = "https://earthengine.googleapis.com";
+
+/// Projects of Google's own clients, which nobody may use.
+const PROJECTS_OF_CLIENTS: [&str; 7] = [
+    "517222506229",
+    "764086051850",
+    "618104708054",
+    "32555940559",
+    "522309567947",
+    "1014160490159",
+    "1057398310658",
+];
+
+/// Bytes of a list of algorithms that are read at most; it has some two million.
+const MAX_ALGORITHMS: usize = 32 * 1024 * 1024;
+
+/// How long a file that is absent is given to come back: the client removes it before it writes.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// Says how to sign in.
+pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> Result<Signing> {
+    if let Some(signing) = google::plan_by_key(cx, login, options, &PRESET)? {
+        return Ok(signing);
+    }
+    let client = google::googles_own(google::client(cx, login, options, &PRESET, None)?)?;
+    let project = options.project.as_deref().map(|project| google::project_id(project, "`--project`"));
+    let slot = EarthEngineSlot {
+        login: Some(NewLogin { client: client.client.clone(), project: project.transpose()? }),
+    };
+    let path = path(cx, login)?;
+    let home = google::home(cx, path.clone(), Arc::new(slot))?;
+    let source = google::source(cx, login, home, &client)?;
+    let has_project = options.project.is_some()
+        || with_project(cx, source.clone(), project_of_file(cx, &path)?)?.quota_project.is_some();
+    let remark = format!("Earth Engine wants a project, too; keep one: `earthkey login {login} --project P`");
+    let remark = Some(remark).filter(|_| !has_project);
+    Ok(Signing { remark, ..google::plan_by_person(cx, options, &PRESET, client, source)? })
+}
+
+/// Finds the login that exists, or where it would be.
+pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
+    if let Some(source) = google::resolve_by_key(cx, login, &PRESET)? {
+        return with_project(cx, source, None);
+    }
+    let path = path(cx, login)?;
+    let (source, has_login) = by_file(cx, login, &path)?;
+    if has_login || login.name.is_some() {
+        return Ok(source);
+    }
+    let Some(adc) = Adc::find(cx)? else { return Ok(source) };
+    // The client removes its file before it writes it anew: in between, another login must not
+    // take its place.
+    if path.parent().is_some_and(|directory| cx.host.fs.stat(directory).is_ok()) {
+        cx.host.clock.sleep(SETTLE).await;
+        let (source, has_login) = by_file(cx, login, &path)?;
+        if has_login {
+            return Ok(source);
+        }
+    }
+    cx.host.interaction.tell(&Notice::Line(&format!(
+        "there is no login in {}; as the client does, `{login}` uses {}",
+        display(&path, &cx.host.env),
+        display(&adc.path, &cx.host.env)
+    )));
+    with_project(cx, adc.source(cx, login, &PRESET)?, project_of_file(cx, &path)?)
+}
+
+/// Finds every login.
+pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
+    let default = Login::of(System::Earthengine);
+    let path = path(cx, &default)?;
+    // A file that cannot be read is shown, with the reason.
+    let has_login = google::has_key(cx, &default)
+        || by_file(cx, &default, &path).map_or(true, |(_, has_login)| has_login);
+    let further = google::further(cx, System::Earthengine)?;
+    Ok(has_login.then_some(default).into_iter().chain(further).collect())
+}
+
+/// Fetches the list of algorithms, as every client does first.
+pub(super) async fn check(
+    cx: &Context<'_>,
+    source: &Source,
+    access: &Access,
+    project: Option<&str>,
+) -> Result<Checked> {
+    let named = project.map(|project| google::project_id(project, "`--project`")).transpose()?;
+    let project = named.or_else(|| source.quota_project.clone()).ok_or_else(|| no_project(&source.login))?;
+    let source = Source { quota_project: Some(project.clone()), ..source.clone() };
+    let endpoint = algorithms(cx, &project)?;
+    let request = Request::get(endpoint.clone()).max_body(MAX_ALGORITHMS);
+    let answer = google::ask(cx, &source, access, request).await?;
+    let count = answer.get("algorithms").and_then(Value::as_array).map_or(0, Vec::len);
+    Ok(Checked {
+        account: source.account.clone(),
+        called: endpoint.to_string(),
+        found: Some(format!("{}, project {project}", google::counted(count, "algorithm"))),
+    })
+}
+
+fn algorithms(cx: &Context<'_>, project: &str) -> Result<Url> {
+    google::moved(cx, &format!("{API}/v1/projects/{project}/algorithms"))
+}
+
+fn no_project(login: &Login) -> Error {
+    Error::configuration("no project is known for Earth Engine")
+        .caused_by("neither the login's file nor Application Default Credentials name one")
+        .hint(format!("keep one with the login: `earthkey login {login} --project P`"))
+        .hint(format!("or name it now: `earthkey check {login} --project P`"))
+}
+
+/// Returns the login of the client's own file, and whether there is one in it.
+fn by_file(cx: &Context<'_>, login: &Login, path: &std::path::Path) -> Result<(Source, bool)> {
+    let bytes = google::read(cx, path)?;
+    let file = bytes.as_deref().map(file::EarthEngineFile::parse).transpose();
+    let file = file.map_err(|damage| damaged(path, damage))?.unwrap_or_default();
+    let client = PersonsClient { client: file.client(), ..google::client_of(None)? };
+    let home = google::home(cx, path.to_owned(), Arc::new(EarthEngineSlot::default()))?;
+    let source = Source { scopes: file.scopes, ..google::source(cx, login, home, &client)? };
+    Ok((with_project(cx, source, file.project)?, file.has_login))
+}
+
+fn project_of_file(cx: &Context<'_>, path: &std::path::Path) -> Result<Option<String>> {
+    Ok(google::read(cx, path)?.and_then(|bytes| file::EarthEngineFile::parse(&bytes).ok()?.project))
+}
+
+/// Finds the project as the client does: its file's, else the quota project of Application Default
+/// Credentials, else the one that the OAuth client is of; a key's own last.
+fn with_project(cx: &Context<'_>, source: Source, of_file: Option<String>) -> Result<Source> {
+    if let Some(project) = of_file {
+        let project = google::project_id(&project, &display(&path(cx, &source.login)?, &cx.host.env))?;
+        return Ok(Source { quota_project: Some(project), ..source });
+    }
+    let of_adc = google::read(cx, &google::well_known(cx)?)?;
+    let of_adc = of_adc.and_then(|bytes| {
+        google::members(&bytes).get("quota_project_id").and_then(Value::as_str).map(str::to_owned)
+    });
+    let project = source
+        .quota_project
+        .clone()
+        .or(of_adc)
+        .or_else(|| project_of_client(&source.client))
+        .or_else(|| project_of_key(cx, &source));
+    Ok(Source { quota_project: project, ..source })
+}
+
+/// Returns the number of the project that a client is of, unless it is of Google's own.
+fn project_of_client(client: &Client) -> Option<String> {
+    let (number, _) = client.id.split_once('-')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !PROJECTS_OF_CLIENTS.contains(&number)).then(|| number.to_owned())
+}
+
+fn project_of_key(cx: &Context<'_>, source: &Source) -> Option<String> {
+    let bytes = cx.read(&source.home.path).ok()??;
+    google::Key::parse(&bytes).ok()?.project
+}
+
+/// Returns the file of a login: the client knows one alone, further ones are ours.
+fn path(cx: &Context<'_>, login: &Login) -> Result<PathBuf> {
+    match login.name {
+        Some(_) => google::own_path(cx, login),
+        None => Ok(cx.host.env.home()?.join(".config").join("earthengine").join("credentials")),
+    }
+}
+
+/// Returns the client's file.
+pub(super) fn home_path(cx: &Context<'_>) -> Result<PathBuf> {
+    path(cx, &Login::of(System::Earthengine))
+}
+
+#[cfg(test)]
+mod tests;

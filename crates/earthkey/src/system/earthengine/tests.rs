@@ -1,0 +1,192 @@
+//! Which login and which project are Earth Engine's, in the order of its own client.
+
+use super::*;
+use crate::config::Config;
+use crate::error::ErrorKind;
+use crate::host::Env;
+use crate::host::http::Response;
+use crate::host::http::SendError;
+use crate::host::scripted::World;
+use crate::secret::AccessToken;
+
+const FILE: &str = "/home/ada/.config/earthengine/credentials";
+const ADC: &str = "/home/ada/.config/gcloud/application_default_credentials.json";
+
+const PERSON: &[u8] = br#"{"type":"authorized_user","client_id":"42-adc","client_secret":"s",
+    "refresh_token":"adc","quota_project_id":"of-adc"}"#;
+
+fn world(variables: &[(&str, &str)]) -> World {
+    let mut world = World::new(|_| Err(SendError::NotSent("offline".into())));
+    world.env = Env::new([("HOME", "/home/ada")].iter().chain(variables).copied());
+    world
+}
+
+async fn resolved(world: &World) -> Result<Source> {
+    let host = world.host(1);
+    let config = Config::load(&host)?;
+    resolve(&Context::new(&host, &config), &Login::of(System::Earthengine)).await
+}
+
+async fn project(world: &World) -> Option<String> {
+    resolved(world).await.unwrap().quota_project
+}
+
+fn listed(world: &World) -> Vec<String> {
+    let host = world.host(1);
+    let config = Config::load(&host).unwrap();
+    list(&Context::new(&host, &config)).unwrap().iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn the_clients_own_file_goes_before_application_default_credentials() {
+    let world = world(&[]);
+    world.fs.put(ADC, PERSON);
+    let source = resolved(&world).await.unwrap();
+    assert_eq!(source.home.path.to_str(), Some(ADC));
+    assert!(world.person.said()[0].contains("there is no login in ~/.config/earthengine/credentials"));
+    assert!(listed(&world).is_empty(), "what is google's is listed once");
+    world.fs.put(FILE, br#"{"refresh_token": "ee", "scopes": ["a", "b"]}"#);
+    let source = resolved(&world).await.unwrap();
+    assert_eq!(source.home.path.to_str(), Some(FILE));
+    assert_eq!(source.client.id, file::CLIENT_ID);
+    assert_eq!(source.scopes, ["a", "b"], "the client names them at each refresh");
+    assert_eq!(listed(&world), ["earthengine"]);
+}
+
+#[tokio::test]
+async fn a_file_without_a_login_is_none_and_a_damaged_one_is_no_way_to_another_account() {
+    let world = world(&[]);
+    world.fs.put(ADC, PERSON);
+    world.fs.put(FILE, br#"{"project": "p-1"}"#);
+    let source = resolved(&world).await.unwrap();
+    assert_eq!((source.home.path.to_str(), source.quota_project.as_deref()), (Some(ADC), Some("p-1")));
+    world.fs.put(FILE, b"{\"refresh_token\": \"hid");
+    let error = resolved(&world).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!(listed(&world), ["earthengine"], "`status` says why it cannot be used");
+}
+
+#[tokio::test]
+async fn a_file_that_the_client_writes_anew_is_waited_for() {
+    let world = world(&[]);
+    world.fs.put(ADC, PERSON);
+    // The client has removed its file and not yet made it again.
+    world.fs.put("/home/ada/.config/earthengine/other", b"");
+    let fs = world.fs.clone();
+    let clock = world.clock.clone();
+    let client = tokio::spawn(async move {
+        use crate::host::Clock as _;
+        clock.sleep(Duration::from_millis(100)).await;
+        fs.put(FILE, br#"{"refresh_token": "ee"}"#);
+    });
+    // The test's one thread runs the client first.
+    tokio::task::yield_now().await;
+    let source = resolved(&world).await.unwrap();
+    client.await.unwrap();
+    assert_eq!(source.home.path.to_str(), Some(FILE));
+}
+
+#[tokio::test]
+async fn the_project_is_found_as_the_client_finds_it() {
+    let world = world(&[]);
+    world.fs.put(FILE, br#"{"refresh_token": "ee"}"#);
+    // Nobody may use the project of the client itself.
+    assert_eq!(project(&world).await, None);
+    world.fs.put(FILE, br#"{"refresh_token": "ee", "client_id": "4242-x", "client_secret": "s"}"#);
+    assert_eq!(project(&world).await.as_deref(), Some("4242"));
+    world.fs.put(ADC, PERSON);
+    assert_eq!(project(&world).await.as_deref(), Some("of-adc"));
+    world.fs.put(FILE, br#"{"refresh_token": "ee", "project": "mine"}"#);
+    assert_eq!(project(&world).await.as_deref(), Some("mine"));
+    // Variables of other Google clients do not count for this one's own file.
+    let mut world = world;
+    world.env = Env::new([("HOME", "/home/ada"), ("GOOGLE_CLOUD_PROJECT", "other")]);
+    assert_eq!(project(&world).await.as_deref(), Some("mine"));
+}
+
+#[tokio::test]
+async fn the_project_of_a_key_is_its_own_unless_another_is_named() {
+    let variables = [("GOOGLE_APPLICATION_CREDENTIALS", "/k.json")];
+    let world = world(&variables);
+    let key =
+        br#"{"type":"service_account","project_id":"of-key","private_key":"p","client_email":"r@p.test"}"#;
+    world.fs.put("/k.json", key);
+    let source = resolved(&world).await.unwrap();
+    assert_eq!(source.quota_project.as_deref(), Some("of-key"));
+    assert_eq!(source.scopes, SCOPES);
+    assert_eq!(
+        source.header(&AccessToken::new("t")).unwrap()[1],
+        ("x-goog-user-project", "of-key".to_owned())
+    );
+}
+
+/// Checks an Earth Engine that answers so.
+async fn checked(status: u16, body: &'static str, project: Option<&str>) -> Result<Checked> {
+    let world = World::new(move |_| Ok(Response::new(status, body)));
+    world.fs.put(FILE, br#"{"refresh_token": "ee"}"#);
+    let host = world.host(1);
+    let config = Config::load(&host)?;
+    let cx = Context::new(&host, &config);
+    let source = resolve(&cx, &Login::of(System::Earthengine)).await?;
+    let access = Access {
+        token: AccessToken::new("ya29.secret"),
+        token_type: "Bearer".into(),
+        scopes: Vec::new(),
+        client_id: None,
+        obtained_at: 0,
+        expires_at: 1,
+        lifetime: 1,
+        early_at: 1,
+        boot_id: [0; 16],
+        since_boot: 0,
+    };
+    check(&cx, &source, &access, project).await
+}
+
+fn told(error: &Error) -> String {
+    let causes = error.causes().into_iter().map(|cause| format!("caused by: {cause}"));
+    let hints = error.hints().iter().map(|hint| format!("hint: {hint}"));
+    [error.to_string()].into_iter().chain(causes).chain(hints).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_check_counts_the_algorithms_of_the_project() {
+    let found = checked(200, r#"{"algorithms": [{"name": "a"}, {"name": "b"}]}"#, Some("p-1")).await.unwrap();
+    assert_eq!(found.called, "https://earthengine.googleapis.com/v1/projects/p-1/algorithms");
+    assert_eq!(found.found.as_deref(), Some("2 algorithms, project p-1"));
+}
+
+#[tokio::test]
+async fn what_google_refuses_is_told_with_what_to_do() {
+    let no_project = checked(200, "{}", None).await.unwrap_err();
+    assert_eq!(no_project.kind(), ErrorKind::Configuration);
+    let disabled = r#"{"error": {"code": 403, "status": "PERMISSION_DENIED",
+        "message": "Earth Engine API has not been used in project p-1 before or it is disabled.",
+        "details": [{"reason": "SERVICE_DISABLED"}]}}"#;
+    let denied = r#"{"error": {"message": "Caller does not have required permission to use project p-1.",
+        "details": [{"reason": "USER_PROJECT_DENIED"}]}}"#;
+    let unregistered =
+        r#"{"error": {"message": "Not signed up for Earth Engine or project is not registered."}}"#;
+    let narrow = r#"{"error": {"message": "Request had insufficient authentication scopes.",
+        "details": [{"@type": "x"}, {"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}"#;
+    let echo = r#"{"error": {"message": "bad token ya29.secret"}}"#;
+    let mut texts = vec![told(&no_project)];
+    for (status, body, kind) in [
+        (403, disabled, ErrorKind::Configuration),
+        (403, denied, ErrorKind::Configuration),
+        (403, unregistered, ErrorKind::Configuration),
+        (403, narrow, ErrorKind::Refused),
+        (401, echo, ErrorKind::Refused),
+        (403, "<html>", ErrorKind::Refused),
+        (404, "{}", ErrorKind::Configuration),
+        (502, "", ErrorKind::Network),
+        (200, "<html>", ErrorKind::Network),
+    ] {
+        let error = checked(status, body, Some("p-1")).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{status} {body}");
+        texts.push(told(&error));
+    }
+    let texts = texts.join("\n\n");
+    assert!(!texts.contains("ya29"), "{texts}");
+    insta::assert_snapshot!(texts);
+}

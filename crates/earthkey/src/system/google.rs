@@ -1,0 +1,583 @@
+//! Google: Application Default Credentials, and what Earth Engine and Gemini share with them.
+//!
+//! A login is a person's (a refresh token in a file of some client's making) or a program's (a key
+//! that stays where it is). Nothing of Google's is discovered: the addresses are constants, but for
+//! those that a client's or an account's own file names.
+
+mod adc;
+mod api;
+mod authorized_user;
+mod client_file;
+mod key;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Map;
+use serde_json::Value;
+use url::Url;
+
+pub(super) use self::adc::Adc;
+pub(super) use self::api::ask;
+pub(super) use self::authorized_user::AuthorizedUser;
+pub(super) use self::authorized_user::AuthorizedUserSlot;
+pub(super) use self::authorized_user::NewLogin;
+pub use self::authorized_user::QuotaProject;
+pub(super) use self::authorized_user::scopes as scopes_of;
+pub(super) use self::client_file::ClientFile;
+pub(super) use self::key::Key;
+use self::key::KeySlot;
+use super::Bearer;
+use super::Checked;
+use super::Context;
+use super::Endpoints;
+use super::LoginOptions;
+use super::NamedBy;
+use super::Signing;
+use super::Source;
+use super::choose_flow;
+use crate::config::Profile;
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::printable;
+use crate::flow::Flow;
+use crate::flow::Plan;
+use crate::flow::Redirect;
+use crate::host::http::Request;
+use crate::login::Login;
+use crate::login::System;
+use crate::oauth::client::Client;
+use crate::oauth::client::ClientAuthentication;
+use crate::oauth::metadata::Metadata;
+use crate::oauth::pkce;
+use crate::oauth::token::MAX_TOKEN_BODY;
+use crate::refresh::Access;
+use crate::secret::ClientSecret;
+use crate::secret::RefreshToken;
+use crate::store::Home;
+use crate::store::Slot;
+use crate::store::places::damaged;
+use crate::store::slot::Privacy;
+use crate::store::slot::Rotation;
+
+/// Where every grant of Google's goes.
+pub const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
+
+/// The header that names the project which requests are counted for.
+pub const QUOTA_HEADER: &str = "x-goog-user-project";
+
+const ISSUER: &str = "https://accounts.google.com";
+const AUTHORIZATION_ENDPOINT: &str = "https://accounts.google.com/o/oauth2/auth";
+const REVOCATION_ENDPOINT: &str = "https://oauth2.googleapis.com/revoke";
+const TOKENINFO: &str = "https://oauth2.googleapis.com/tokeninfo";
+const KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
+
+/// Other addresses that lead to the same token endpoint; client files may hold them.
+const OTHER_TOKEN_ENDPOINTS: [&str; 2] =
+    ["https://accounts.google.com/o/oauth2/token", "https://www.googleapis.com/oauth2/v4/token"];
+
+/// The scope that `gcloud` and Google's libraries cannot do without.
+pub(super) const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// Google's libraries take a token for expired that lives for less than this, in seconds.
+const LIBRARY_THRESHOLD: u64 = 225;
+
+/// What tells the systems of Google apart.
+pub(super) struct Preset {
+    /// The client of a person who names none: a public constant of the system's own client.
+    pub(super) client: Option<(&'static str, &'static str)>,
+    /// What a person is asked for.
+    pub(super) scopes: &'static [&'static str],
+    /// The one of them that the system is about.
+    pub(super) needed_scope: &'static str,
+    /// What a service account's tokens are good for.
+    pub(super) account_scopes: &'static [&'static str],
+    /// Where the browser comes back to.
+    pub(super) redirect: Redirect,
+}
+
+const PRESET: Preset = Preset {
+    client: Some((
+        "764086051850-6qr4p6gpi6hn506pt8ejuq83di341hur.apps.googleusercontent.com",
+        "d-FL95Q19q7MQmFpd7hHD0Ty",
+    )),
+    scopes: &[
+        "openid",
+        "https://www.googleapis.com/auth/userinfo.email",
+        CLOUD_PLATFORM,
+        "https://www.googleapis.com/auth/sqlservice.login",
+    ],
+    needed_scope: CLOUD_PLATFORM,
+    account_scopes: &[CLOUD_PLATFORM],
+    redirect: Redirect { host: "localhost", path: "/", port: Some(8085) },
+};
+
+/// Where a person signs in, and where the grant goes then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Addresses {
+    pub(super) authorization: Url,
+    pub(super) token: Url,
+}
+
+/// A client with everything that signing in by it takes.
+pub(super) struct PersonsClient {
+    pub(super) client: Client,
+    pub(super) addresses: Addresses,
+    /// The project that the client is of.
+    pub(super) project: Option<String>,
+}
+
+/// Says how to sign in.
+pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> Result<Signing> {
+    if let Some(signing) = plan_by_key(cx, login, options, &PRESET)? {
+        return Ok(signing);
+    }
+    let client = googles_own(client(cx, login, options, &PRESET, None)?)?;
+    let slot = AuthorizedUserSlot {
+        login: Some(NewLogin {
+            client: client.client.clone(),
+            quota_project: options.quota_project.clone(),
+            addresses: None,
+        }),
+    };
+    let path = match login.name {
+        Some(_) => own_path(cx, login)?,
+        None => adc::well_known(cx)?,
+    };
+    let keeps_project = options.quota_project == QuotaProject::Keep
+        && read(cx, &path)?.is_some_and(|bytes| members(&bytes).contains_key("quota_project_id"));
+    let mut source = source(cx, login, home(cx, path, Arc::new(slot))?, &client)?;
+    source.named_by = adc::named_by(cx)?.filter(|_| login.name.is_none()).map(NamedBy::Variable);
+    let remark = match &options.quota_project {
+        QuotaProject::Keep if !keeps_project => Some(format!(
+            "some of Google's APIs want a project that requests are counted for: `earthkey login {login} \
+             --quota-project P`"
+        )),
+        _ => None,
+    };
+    Ok(Signing { remark, ..plan_by_person(cx, options, &PRESET, client, source)? })
+}
+
+/// Finds the login that exists, or where it would be.
+pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
+    if let Some(source) = resolve_by_key(cx, login, &PRESET)? {
+        return Ok(source);
+    }
+    match login.name {
+        Some(_) => resolve_by_file(cx, login, own_path(cx, login)?),
+        None => match Adc::find(cx)? {
+            Some(adc) => adc.source(cx, login, &PRESET),
+            None => resolve_by_file(cx, login, adc::well_known(cx)?),
+        },
+    }
+}
+
+/// Finds every login.
+pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
+    let default = Login::of(System::Google);
+    let is_there = adc::named_by(cx)?.is_some()
+        || cx.host.fs.stat(&adc::well_known(cx)?).is_ok()
+        || has_key(cx, &default);
+    Ok(is_there.then_some(default).into_iter().chain(further(cx, System::Google)?).collect())
+}
+
+/// Asks Google what the token is good for.
+pub(super) async fn check(cx: &Context<'_>, source: &Source, access: &Access) -> Result<Checked> {
+    let endpoint = moved(cx, TOKENINFO)?;
+    // In the body: an address may be kept by whatever stands between.
+    let request = Request::post(endpoint.clone()).secret_field("access_token", access.token.expose());
+    let answer = ask(cx, source, access, request).await?;
+    let text = |name: &str| answer.get(name).and_then(Value::as_str);
+    let account = text("email").map(|email| printable(email, 200)).or_else(|| source.account.clone());
+    let scopes = text("scope").unwrap_or_default().split_whitespace().count();
+    Ok(Checked { account, called: endpoint.to_string(), found: Some(counted(scopes, "scope")) })
+}
+
+/// Returns where a login's own file lies, which no client of Google's knows of.
+pub(super) fn own_path(cx: &Context<'_>, login: &Login) -> Result<PathBuf> {
+    let file = format!("{}.json", login.name_or("default"));
+    Ok(own_directory(cx, login.system)?.join(file))
+}
+
+/// Returns the folder of a system's files of ours.
+pub(super) fn own_directory(cx: &Context<'_>, system: System) -> Result<PathBuf> {
+    Ok(cx.host.env.state_directory()?.join(system.as_str()))
+}
+
+/// Returns the file of Application Default Credentials.
+pub(super) fn well_known(cx: &Context<'_>) -> Result<PathBuf> {
+    adc::well_known(cx)
+}
+
+/// Finds every login of a system besides its default one.
+pub(super) fn further(cx: &Context<'_>, system: System) -> Result<Vec<Login>> {
+    let paths = cx.host.fs.list(&own_directory(cx, system)?).unwrap_or_default();
+    let by_file = paths.iter().filter_map(|path| {
+        let stem = path.file_name()?.to_str()?.strip_suffix(".json")?;
+        format!("{system}/{stem}").parse::<Login>().ok()
+    });
+    let by_key = cx.config.logins(system).into_iter().filter(|login| has_key(cx, login));
+    let mut logins: Vec<_> = by_file.chain(by_key).filter(|login| login.name.is_some()).collect();
+    logins.sort();
+    logins.dedup();
+    Ok(logins)
+}
+
+/// Returns whether a login is by a key.
+pub(super) fn has_key(cx: &Context<'_>, login: &Login) -> bool {
+    key_of(cx, login).is_some()
+}
+
+fn key_of(cx: &Context<'_>, login: &Login) -> Option<PathBuf> {
+    let profile = cx.config.profile(login);
+    let is_by_key = profile.flow.as_deref() == Some(Flow::ServiceAccount.name());
+    profile.key.filter(|_| is_by_key).map(PathBuf::from)
+}
+
+/// Says how to sign in by a key, if that is what is asked for.
+pub(super) fn plan_by_key(
+    cx: &Context<'_>,
+    login: &Login,
+    options: &LoginOptions,
+    preset: &Preset,
+) -> Result<Option<Signing>> {
+    let known = key_of(cx, login).filter(|_| options.flow.is_none() && options.client_id_file.is_none());
+    let is_asked = options.key.is_some() || options.flow == Some(Flow::ServiceAccount);
+    if !is_asked && known.is_none() {
+        return Ok(None);
+    }
+    if options.flow.is_some_and(|flow| flow != Flow::ServiceAccount) {
+        return Err(Error::usage("a key is for the flow `service-account` alone")
+            .hint(format!("earthkey login {login} --flow service-account --key FILE")));
+    }
+    let path = options.key.clone().or(known).or_else(|| key_of(cx, login)).ok_or_else(|| {
+        Error::usage("the flow `service-account` needs the account's key")
+            .hint(format!("earthkey login {login} --flow service-account --key FILE"))
+    })?;
+    let path = cx.absolute(&path)?;
+    if options.scopes.is_some() {
+        return Err(Error::usage("the scopes of a key are not kept")
+            .hint(format!("name them when you ask for a token: `earthkey token {login} --scopes S,S`")));
+    }
+    let source = key_source(cx, login, &path, preset)?;
+    let Endpoints::Known(metadata) = &source.endpoints else {
+        return Err(Error::internal("Google's endpoints are always known"));
+    };
+    let plan = Plan {
+        login: login.clone(),
+        metadata: (**metadata).clone(),
+        client: source.client.clone(),
+        scopes: source.scopes.clone(),
+        audience: None,
+        parameters: Vec::new(),
+        redirect: preset.redirect,
+        device_pkce: false,
+        checks_id_token: false,
+        opens_browser: false,
+        timeout: options.timeout.unwrap_or(super::TIMEOUT),
+    };
+    let profile = Profile {
+        flow: Some(Flow::ServiceAccount.name().to_owned()),
+        key: Some(path.to_string_lossy().into_owned()),
+        ..Profile::default()
+    };
+    let flow = Flow::ServiceAccount;
+    Ok(Some(Signing { plan, flow, source, profile, companion: None, needed_scope: None, remark: None }))
+}
+
+/// Finds the login by a key that is remembered.
+pub(super) fn resolve_by_key(cx: &Context<'_>, login: &Login, preset: &Preset) -> Result<Option<Source>> {
+    let Some(path) = key_of(cx, login) else { return Ok(None) };
+    let source = key_source(cx, login, &path, preset)?;
+    Ok(Some(Source { named_by: Some(NamedBy::Login), ..source }))
+}
+
+/// Returns the login of the account whose key is at `path`.
+fn key_source(cx: &Context<'_>, login: &Login, path: &std::path::Path, preset: &Preset) -> Result<Source> {
+    let bytes = read(cx, path)?.ok_or_else(|| {
+        Error::login_required(format!("the key of `{login}` is not there"))
+            .caused_by(format!("there is no {}", path.display()))
+            .hint(format!("name the key: `earthkey login {login} --flow service-account --key FILE`"))
+    })?;
+    let key = Key::parse(&bytes).map_err(|damage| {
+        Error::store(format!("`{}` is no key of a service account that can be used", path.display()))
+            .caused_by(damage)
+            .hint("make a new key for the account and download it as JSON")
+    })?;
+    let client = PersonsClient {
+        client: Client::public(key.account.email.clone()),
+        addresses: Addresses {
+            authorization: googles(AUTHORIZATION_ENDPOINT)?,
+            token: key.token_uri.clone(),
+        },
+        project: key.project.clone(),
+    };
+    let source = source(cx, login, home(cx, path.to_owned(), Arc::new(KeySlot))?, &client)?;
+    Ok(Source {
+        scopes: preset.account_scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        quota_project: quota_project(cx, None)?,
+        account: Some(key.account.email),
+        ..source
+    })
+}
+
+/// Chooses the client of a person's login: the one named now, the one known, the system's own.
+pub(super) fn client(
+    cx: &Context<'_>,
+    login: &Login,
+    options: &LoginOptions,
+    preset: &Preset,
+    known: Option<PersonsClient>,
+) -> Result<PersonsClient> {
+    if let Some(path) = &options.client_id_file {
+        let ClientFile { client, addresses, project } = ClientFile::load(cx, path)?;
+        return Ok(PersonsClient { client, addresses, project });
+    }
+    let googles_own = || {
+        Ok::<_, Error>(Addresses {
+            authorization: googles(AUTHORIZATION_ENDPOINT)?,
+            token: googles(TOKEN_ENDPOINT)?,
+        })
+    };
+    if let Some(id) = &options.client_id {
+        let is_known = known.as_ref().is_some_and(|known| known.client.id == *id);
+        if let Some(known) = known.filter(|_| is_known && options.client_secret.is_none()) {
+            return Ok(known);
+        }
+        let of_preset = preset.client.filter(|(own, _)| own == id);
+        let secret = options.client_secret.clone().or(of_preset.map(|(_, secret)| ClientSecret::new(secret)));
+        let secret = secret.ok_or_else(|| {
+            Error::usage("Google wants the secret of a client, too")
+                .hint(format!("earthkey login {login} --client-id-file client_secret.json"))
+                .hint(format!("earthkey login {login} --client-id {id} --client-secret-stdin <FILE"))
+        })?;
+        return Ok(PersonsClient {
+            client: post_client(id, secret),
+            addresses: googles_own()?,
+            project: None,
+        });
+    }
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let (id, secret) = preset.client.ok_or_else(|| {
+        Error::configuration(format!("`{login}` needs a client of your own"))
+            .caused_by("Google blocks its tools' own clients for this system's scopes")
+            .hint("make a client of type `Desktop app`: https://console.cloud.google.com/auth/clients")
+            .hint(format!("then name its file: `earthkey login {login} --client-id-file client_secret.json`"))
+    })?;
+    let client = post_client(id, ClientSecret::new(secret));
+    Ok(PersonsClient { client, addresses: googles_own()?, project: None })
+}
+
+/// Refuses a client of another server's where the system's own client would ask Google all the same.
+pub(super) fn googles_own(client: PersonsClient) -> Result<PersonsClient> {
+    let token = googles(TOKEN_ENDPOINT)?;
+    if client.addresses.token == token {
+        return Ok(client);
+    }
+    if OTHER_TOKEN_ENDPOINTS.contains(&client.addresses.token.as_str()) {
+        return Ok(PersonsClient { addresses: Addresses { token, ..client.addresses }, ..client });
+    }
+    Err(Error::configuration(format!("the client's tokens come from `{}`", client.addresses.token))
+        .caused_by("the clients that read this login's file ask Google whatever it says")
+        .hint("sign in with a client of Google's, or keep the login as one of `oidc`"))
+}
+
+/// Returns a client that sends its secret in the form, as all of Google's do.
+pub(super) fn post_client(id: impl Into<String>, secret: ClientSecret) -> Client {
+    Client { id: id.into(), authentication: ClientAuthentication::SecretPost(secret) }
+}
+
+/// Says how a person signs in, with a home and a client that are chosen.
+pub(super) fn plan_by_person(
+    cx: &Context<'_>,
+    options: &LoginOptions,
+    preset: &Preset,
+    client: PersonsClient,
+    source: Source,
+) -> Result<Signing> {
+    let login = source.login.clone();
+    let Endpoints::Known(metadata) = &source.endpoints else {
+        return Err(Error::internal("Google's endpoints are always known"));
+    };
+    let known = cx.config.profile(&login).flow;
+    let known = known.filter(|flow| flow != Flow::ServiceAccount.name());
+    let flow = choose_flow(cx.host, metadata, options, known.as_deref())?;
+    if !matches!(flow, Flow::Loopback(_) | Flow::Paste | Flow::Refresh) {
+        return Err(Error::usage(format!("{} has no flow `{}`", login.system, flow.name()))
+            .hint("its flows are loopback, paste, service-account and refresh"));
+    }
+    let scopes =
+        options.scopes.clone().unwrap_or_else(|| preset.scopes.iter().map(|s| (*s).to_owned()).collect());
+    let plan = Plan {
+        login: login.clone(),
+        metadata: (**metadata).clone(),
+        client: client.client,
+        checks_id_token: metadata.jwks_uri.is_some() && scopes.iter().any(|scope| scope == "openid"),
+        scopes,
+        audience: None,
+        // Without the second a person who has agreed before gets no refresh token.
+        parameters: [("access_type", "offline"), ("prompt", "consent")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        redirect: preset.redirect,
+        device_pkce: false,
+        opens_browser: !options.no_browser,
+        timeout: options.timeout.unwrap_or(super::TIMEOUT),
+    };
+    let profile = Profile { flow: Some(flow.to_string()), ..Profile::default() };
+    let needed_scope = Some(preset.needed_scope);
+    Ok(Signing { plan, flow, source, profile, companion: None, needed_scope, remark: None })
+}
+
+/// Finds the login of a file in the form of Application Default Credentials.
+pub(super) fn resolve_by_file(cx: &Context<'_>, login: &Login, path: PathBuf) -> Result<Source> {
+    let home = home(cx, path, Arc::new(AuthorizedUserSlot::default()))?;
+    let bytes = read(cx, &home.path)?;
+    let user = bytes.as_deref().map(AuthorizedUser::parse).transpose();
+    let user = user.map_err(|damage| damaged(&home.path, damage))?;
+    let client = client_of(user.as_ref())?;
+    let source = source(cx, login, home, &client)?;
+    let Some(user) = user else { return Ok(source) };
+    Ok(Source {
+        scopes: user.scopes,
+        quota_project: quota_project(cx, user.quota_project)?,
+        account: user.account,
+        ..source
+    })
+}
+
+/// Returns the client of a file, with the addresses of a file of ours.
+pub(super) fn client_of(user: Option<&AuthorizedUser>) -> Result<PersonsClient> {
+    let client = user.map_or_else(|| Client::public(""), |user| user.client.clone());
+    let addresses = match user.and_then(|user| user.addresses.clone()) {
+        Some(addresses) => addresses,
+        None => {
+            Addresses { authorization: googles(AUTHORIZATION_ENDPOINT)?, token: googles(TOKEN_ENDPOINT)? }
+        }
+    };
+    Ok(PersonsClient { client, addresses, project: None })
+}
+
+/// Returns a home that no other program of ours has anything to lose by: Google replaces no tokens.
+pub(super) fn home(cx: &Context<'_>, path: PathBuf, slot: Arc<dyn Slot>) -> Result<Home> {
+    Ok(Home {
+        path,
+        slot,
+        privacy: Privacy::Expected,
+        rotation: Rotation::Never,
+        ledgers: Some(cx.host.env.state_directory()?.join("ledgers")),
+    })
+}
+
+/// Returns a login of a client, in a home.
+pub(super) fn source(cx: &Context<'_>, login: &Login, home: Home, client: &PersonsClient) -> Result<Source> {
+    let metadata = metadata(cx, &client.addresses)?;
+    // What another server does with a used token is not known.
+    let is_googles = is_googles(&client.addresses.token);
+    let home = if is_googles { home } else { Home { rotation: Rotation::Possible, ledgers: None, ..home } };
+    Ok(Source {
+        login: login.clone(),
+        home,
+        given: None,
+        client: client.client.clone(),
+        issuer: metadata.issuer.clone(),
+        endpoints: Endpoints::Known(Box::new(metadata)),
+        scopes: Vec::new(),
+        audience: None,
+        bearer: Bearer::Plain,
+        api: None,
+        quota_project: None,
+        account: None,
+        named_by: None,
+    })
+}
+
+fn metadata(cx: &Context<'_>, addresses: &Addresses) -> Result<Metadata> {
+    let is_googles = is_googles(&addresses.token);
+    let own = |address: &str| if is_googles { moved(cx, address).map(Some) } else { Ok(None) };
+    Ok(Metadata {
+        issuer: if is_googles {
+            ISSUER.to_owned()
+        } else {
+            addresses.authorization.origin().ascii_serialization()
+        },
+        authorization_endpoint: Some(moved(cx, addresses.authorization.as_str())?),
+        token_endpoint: Some(moved(cx, addresses.token.as_str())?),
+        revocation_endpoint: own(REVOCATION_ENDPOINT)?,
+        jwks_uri: own(KEYS)?,
+        code_challenge_methods_supported: is_googles.then(|| vec![pkce::METHOD.to_owned()]),
+        ..Metadata::default()
+    })
+}
+
+fn is_googles(token_endpoint: &Url) -> bool {
+    let address = token_endpoint.as_str();
+    address == TOKEN_ENDPOINT || OTHER_TOKEN_ENDPOINTS.contains(&address)
+}
+
+/// Returns an address of Google's, or where the sandbox plays it.
+pub(super) fn moved(cx: &Context<'_>, address: &str) -> Result<Url> {
+    let url = googles(address)?;
+    let place = format!("google/{}{}", url.host_str().unwrap_or_default(), url.path());
+    cx.moved(address, &place)?.map_or(Ok(url), |moved| googles(&moved))
+}
+
+fn googles(address: &str) -> Result<Url> {
+    Url::parse(address).map_err(|error| Error::internal("an address of Google's is none").caused_by(error))
+}
+
+/// Returns the project that requests are counted for: the variable's, else the file's.
+pub(super) fn quota_project(cx: &Context<'_>, of_file: Option<String>) -> Result<Option<String>> {
+    const VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
+    let (project, place) = match cx.host.env.text(VARIABLE) {
+        Some(project) => (project.to_owned(), format!("`{VARIABLE}`")),
+        None => match of_file {
+            Some(project) => (project, "the file of the login".to_owned()),
+            None => return Ok(None),
+        },
+    };
+    project_id(&project, &place).map(Some)
+}
+
+/// Reads a project's id or number, which becomes part of a header.
+pub(super) fn project_id(text: &str, place: &str) -> Result<String> {
+    let fits = (1..=100).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte));
+    if fits {
+        return Ok(text.to_owned());
+    }
+    Err(Error::configuration(format!("`{}` is no id of a project", printable(text, 100)))
+        .caused_by(format!("it is named by {place}"))
+        .hint("a project's id has letters, digits and hyphens, such as `my-project-42`"))
+}
+
+/// Reads a file that the answer depends on.
+pub(super) fn read(cx: &Context<'_>, path: &std::path::Path) -> Result<Option<Vec<u8>>> {
+    cx.read(path).map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))
+}
+
+/// Says how many there are of something.
+pub(super) fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns the members of a JSON object, and none of anything else.
+pub(super) fn members(bytes: &[u8]) -> Map<String, Value> {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+/// Builds a revocation, for which Google wants the token alone.
+pub(super) fn revocation_request(endpoint: &Url, token: &RefreshToken) -> Request {
+    Request::post(endpoint.clone()).max_body(MAX_TOKEN_BODY).secret_field("token", token.expose())
+}
+
+/// Returns when a token should be refreshed, so that Google's libraries find it fresh.
+pub(super) fn early_at(obtained_at: u64, expires_at: u64) -> u64 {
+    let half_life = obtained_at + expires_at.saturating_sub(obtained_at) / 2;
+    expires_at.saturating_sub(LIBRARY_THRESHOLD).max(half_life)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The file of a client, as the Cloud console hands it out: `{"installed": {…}}`.
+
+use std::path::Path;
+
+use serde_json::Map;
+use serde_json::Value;
+use url::Url;
+
+use super::super::Context;
+use super::Addresses;
+use super::post_client;
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::printable;
+use crate::host::http::is_confidential;
+use crate::oauth::client::Client;
+use crate::secret::ClientSecret;
+
+/// A client of a person's own.
+pub(in super::super) struct ClientFile {
+    pub(in super::super) client: Client,
+    pub(in super::super) addresses: Addresses,
+    pub(in super::super) project: Option<String>,
+}
+
+impl ClientFile {
+    /// Reads the file at `path`.
+    pub(in super::super) fn load(cx: &Context<'_>, path: &Path) -> Result<Self> {
+        let path = cx.absolute(path)?;
+        let shown = path.display();
+        let bytes = cx
+            .read(&path)
+            .map_err(|error| Error::configuration(format!("cannot read `{shown}`")).caused_by(error))?
+            .ok_or_else(|| {
+                Error::configuration(format!("there is no client file `{shown}`")).hint(DOWNLOAD)
+            })?;
+        Self::parse(&bytes).map_err(|what| {
+            Error::configuration(format!("`{shown}` is no client file that can be used"))
+                .caused_by(what)
+                .hint(DOWNLOAD)
+        })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        // serde's own words may quote a value, and with it the secret.
+        let file: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| {
+            format!("it is no JSON object (line {}, column {})", error.line(), error.column())
+        })?;
+        let installed = file.get("installed").and_then(Value::as_object).ok_or_else(|| {
+            if file.contains_key("web") {
+                "it is of a client of type `Web application`, whose browsers do not come back to this machine"
+            } else if file.get("type").is_some_and(|kind| kind == "service_account") {
+                "it is the key of a service account, which signs in with `--flow service-account --key FILE`"
+            } else {
+                "it has no `installed`"
+            }
+            .to_owned()
+        })?;
+        let text = |name: &str| match installed.get(name).and_then(Value::as_str) {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => Err(format!("`{name}` is missing")),
+        };
+        let address = |name: &str| {
+            let text = text(name)?;
+            let url = Url::parse(text).ok().filter(is_confidential);
+            url.ok_or_else(|| format!("`{name}` is no https address: `{}`", printable(text, 100)))
+        };
+        Ok(Self {
+            client: post_client(text("client_id")?, ClientSecret::new(text("client_secret")?)),
+            addresses: Addresses { authorization: address("auth_uri")?, token: address("token_uri")? },
+            project: installed.get("project_id").and_then(Value::as_str).map(str::to_owned),
+        })
+    }
+}
+
+const DOWNLOAD: &str = "download the file of a client of type `Desktop app`: \
+                        https://console.cloud.google.com/auth/clients";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::client::ClientAuthentication;
+
+    const FILE: &str = r#"{"installed":{"client_id":"42-x.apps.googleusercontent.com","project_id":"p-1",
+        "auth_uri":"https://idp.test/auth","token_uri":"https://idp.test/token","client_secret":"hidden",
+        "redirect_uris":["http://localhost"]}}"#;
+
+    fn fault(text: &str) -> String {
+        ClientFile::parse(text.as_bytes()).err().unwrap()
+    }
+
+    #[test]
+    fn a_desktop_client_is_read_with_its_own_addresses() {
+        let file = ClientFile::parse(FILE.as_bytes()).unwrap();
+        assert_eq!(file.client.id, "42-x.apps.googleusercontent.com");
+        assert_eq!(file.client.authentication, ClientAuthentication::SecretPost(ClientSecret::new("hidden")));
+        assert_eq!(file.addresses.authorization.as_str(), "https://idp.test/auth");
+        assert_eq!(file.addresses.token.as_str(), "https://idp.test/token");
+        assert_eq!(file.project.as_deref(), Some("p-1"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_named_and_its_secret_is_not() {
+        for (text, expected) in [
+            ("", "it is no JSON object (line 1, column 0)"),
+            ("{\"installed\":{\"client_secret\":\"hidden", "it is no JSON object (line 1, column 37)"),
+            ("{}", "it has no `installed`"),
+            (r#"{"installed": []}"#, "it has no `installed`"),
+            (&FILE.replace("client_secret", "other"), "`client_secret` is missing"),
+            (&FILE.replace("\"hidden\"", "7"), "`client_secret` is missing"),
+            (&FILE.replace("auth_uri", "other"), "`auth_uri` is missing"),
+            (
+                &FILE.replace("https://idp.test/token", "http://idp.test/token"),
+                "`token_uri` is no https address: `http://idp.test/token`",
+            ),
+        ] {
+            assert_eq!(fault(text), expected);
+        }
+        assert!(fault(&FILE.replace("installed", "web")).contains("`Web application`"));
+        assert!(fault(r#"{"type": "service_account"}"#).contains("--flow service-account"));
+    }
+}

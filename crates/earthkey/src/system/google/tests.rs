@@ -1,0 +1,234 @@
+//! Which of several logins is Google's, in the order of its own libraries.
+
+use super::*;
+use crate::config::Config;
+use crate::error::ErrorKind;
+use crate::host::Env;
+use crate::host::http::SendError;
+use crate::host::scripted::World;
+use crate::store::Grant;
+
+const WELL_KNOWN: &str = "/home/ada/.config/gcloud/application_default_credentials.json";
+
+fn world(variables: &[(&str, &str)]) -> World {
+    let mut world = World::new(|_| Err(SendError::NotSent("offline".into())));
+    world.env = Env::new([("HOME", "/home/ada")].iter().chain(variables).copied());
+    world
+}
+
+/// Returns a person's file.
+fn person(token: &str) -> Vec<u8> {
+    format!(
+        r#"{{"type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"{token}",
+            "quota_project_id":"of-{token}"}}"#
+    )
+    .into_bytes()
+}
+
+/// Returns the file of a program's key.
+fn key(email: &str) -> Vec<u8> {
+    format!(
+        r#"{{"type":"service_account","project_id":"of-key","private_key_id":"k","private_key":"p",
+            "client_email":"{email}","token_uri":"https://oauth2.googleapis.com/token"}}"#
+    )
+    .into_bytes()
+}
+
+fn resolved(world: &World, login: &str) -> Result<Source> {
+    let host = world.host(1);
+    let config = Config::load(&host)?;
+    let cx = Context::new(&host, &config);
+    let login: Login = login.parse()?;
+    resolve(&cx, &login)
+}
+
+fn grant(world: &World, source: &Source) -> Option<Grant> {
+    source.home.slot.read(&world.fs.get(source.home.path.to_str().unwrap())?).unwrap()?.grant
+}
+
+fn listed(world: &World) -> Vec<String> {
+    let host = world.host(1);
+    let config = Config::load(&host).unwrap();
+    list(&Context::new(&host, &config)).unwrap().iter().map(ToString::to_string).collect()
+}
+
+fn planned(world: &World, options: &LoginOptions) -> Result<Signing> {
+    let host = world.host(1);
+    let config = Config::load(&host)?;
+    plan(&Context::new(&host, &config), &Login::of(System::Google), options)
+}
+
+#[test]
+fn the_variable_goes_before_the_file_of_gcloud() {
+    let world = world(&[("GOOGLE_APPLICATION_CREDENTIALS", "/k/key.json")]);
+    world.fs.put(WELL_KNOWN, &person("r1"));
+    world.fs.put("/k/key.json", &key("robot@p.test"));
+    let source = resolved(&world, "google").unwrap();
+    assert_eq!(source.home.path.to_str(), Some("/k/key.json"));
+    assert_eq!(source.account.as_deref(), Some("robot@p.test"));
+    assert_eq!(source.scopes, [CLOUD_PLATFORM]);
+    assert_eq!(source.named_by, Some(NamedBy::Variable("GOOGLE_APPLICATION_CREDENTIALS")));
+    assert!(matches!(grant(&world, &source), Some(Grant::ServiceAccount(_))));
+    // A program's requests are counted for its own project.
+    assert_eq!(source.quota_project, None);
+}
+
+#[test]
+fn a_variable_that_leads_nowhere_is_an_error_and_no_way_to_another_account() {
+    let world = world(&[("GOOGLE_APPLICATION_CREDENTIALS", "/k/key.json")]);
+    world.fs.put(WELL_KNOWN, &person("r1"));
+    let error = resolved(&world, "google").err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert_eq!(error.to_string(), "`GOOGLE_APPLICATION_CREDENTIALS` names a file that is not there");
+    assert_eq!(listed(&world), ["google"]);
+}
+
+#[test]
+fn the_variable_that_names_the_file_of_gcloud_says_nothing_new() {
+    let world = world(&[("GOOGLE_APPLICATION_CREDENTIALS", WELL_KNOWN)]);
+    world.fs.put(WELL_KNOWN, &person("r1"));
+    assert_eq!(resolved(&world, "google").unwrap().named_by, None);
+}
+
+#[test]
+fn the_file_of_gcloud_is_read_with_its_client_and_quota_project() {
+    let world = world(&[]);
+    world.fs.put(WELL_KNOWN, &person("r1"));
+    let source = resolved(&world, "google").unwrap();
+    assert_eq!(source.client, post_client("c", ClientSecret::new("s")));
+    assert_eq!(source.quota_project.as_deref(), Some("of-r1"));
+    assert!(source.scopes.is_empty(), "a refresh asks for all that was granted");
+    assert_eq!(
+        source.home.ledgers.as_deref().and_then(|path| path.to_str()),
+        Some("/home/ada/.local/state/earthkey/ledgers")
+    );
+    let moved = self::world(&[("CLOUDSDK_CONFIG", "/sdk"), ("GOOGLE_CLOUD_QUOTA_PROJECT", "mine")]);
+    moved.fs.put("/sdk/application_default_credentials.json", &person("r2"));
+    assert_eq!(resolved(&moved, "google").unwrap().quota_project.as_deref(), Some("mine"));
+}
+
+#[test]
+fn relative_paths_begin_where_the_process_is_and_are_not_recorded() {
+    let world = world(&[("GOOGLE_APPLICATION_CREDENTIALS", "key.json")]);
+    world.fs.put("/home/ada/work/key.json", &key("robot@p.test"));
+    let host = world.host(1);
+    let config = Config::load(&host).unwrap();
+    let cx = Context::new(&host, &config);
+    let source = resolve(&cx, &Login::of(System::Google)).unwrap();
+    assert_eq!(source.home.path.to_str(), Some("/home/ada/work/key.json"));
+    assert!(cx.dependencies().is_none());
+}
+
+#[test]
+fn types_that_cannot_be_used_yet_are_named() {
+    let world = world(&[]);
+    world.fs.put(WELL_KNOWN, br#"{"type": "external_account", "audience": "a"}"#);
+    let error = resolved(&world, "google").err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert_eq!(error.to_string(), "credentials of type `external_account` cannot be used yet");
+    world.fs.put(WELL_KNOWN, b"{\"type\": \"authorized_user\", \"refresh_token\": \"hid");
+    let error = resolved(&world, "google").err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(!format!("{error:?}").contains("hid"));
+}
+
+#[test]
+fn further_accounts_are_files_of_ours() {
+    let world = world(&[]);
+    world.fs.put("/home/ada/.local/state/earthkey/google/work.json", &person("r9"));
+    assert_eq!(listed(&world), ["google/work"]);
+    let source = resolved(&world, "google/work").unwrap();
+    assert_eq!(source.quota_project.as_deref(), Some("of-r9"));
+}
+
+#[test]
+fn a_login_by_a_key_goes_before_every_file() {
+    let world = world(&[]);
+    world.fs.put(WELL_KNOWN, &person("r1"));
+    world.fs.put("/k/key.json", &key("robot@p.test"));
+    let login = Login::of(System::Google);
+    let profile = Profile {
+        flow: Some("service-account".into()),
+        key: Some("/k/key.json".into()),
+        ..Profile::default()
+    };
+    Config::remember(&world.host(1), &login, &profile).unwrap();
+    let source = resolved(&world, "google").unwrap();
+    assert_eq!((source.home.path.to_str(), source.named_by), (Some("/k/key.json"), Some(NamedBy::Login)));
+    Config::forget(&world.host(1), &login).unwrap();
+    assert_eq!(resolved(&world, "google").unwrap().home.path.to_str(), Some(WELL_KNOWN));
+    let config = world.fs.get("/home/ada/.config/earthkey/config.toml").unwrap();
+    assert_eq!(String::from_utf8(config).unwrap().trim(), "");
+}
+
+#[test]
+fn a_client_of_another_server_is_not_put_where_libraries_would_ask_google() {
+    let world = world(&[]);
+    let file = |token_uri: &str| {
+        format!(
+            r#"{{"installed":{{"client_id":"42-x","client_secret":"s","auth_uri":"https://a.test/auth","token_uri":"{token_uri}"}}}}"#
+        )
+    };
+    let options = LoginOptions {
+        client_id_file: Some("/c.json".into()),
+        flow: Some(Flow::Paste),
+        ..LoginOptions::default()
+    };
+    world.fs.put("/c.json", file("https://a.test/token").as_bytes());
+    let error = planned(&world, &options).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("`https://a.test/token`"), "{error}");
+    // Another name of Google's own is Google's.
+    world.fs.put("/c.json", file("https://accounts.google.com/o/oauth2/token").as_bytes());
+    let signing = planned(&world, &options).unwrap();
+    assert_eq!(signing.plan.metadata.token_endpoint.unwrap().as_str(), TOKEN_ENDPOINT);
+    assert_eq!(signing.plan.metadata.authorization_endpoint.unwrap().as_str(), "https://a.test/auth");
+}
+
+#[test]
+fn what_a_person_is_asked_for_is_what_gcloud_asks_for() {
+    let world = world(&[("DISPLAY", ":0")]);
+    let signing = planned(&world, &LoginOptions::default()).unwrap();
+    assert_eq!(signing.flow, Flow::Loopback(None));
+    assert_eq!(signing.plan.redirect.uri(8085), "http://localhost:8085/");
+    assert!(signing.plan.checks_id_token);
+    assert_eq!(
+        signing.plan.client.id,
+        "764086051850-6qr4p6gpi6hn506pt8ejuq83di341hur.apps.googleusercontent.com"
+    );
+    let options = LoginOptions { flow: Some(Flow::Device), ..LoginOptions::default() };
+    let error = planned(&world, &options).err().unwrap();
+    assert_eq!(error.to_string(), "google has no flow `device`");
+}
+
+#[test]
+fn under_a_sandbox_every_address_is_the_sandboxs() {
+    let world = world(&[("EARTHKEY_SANDBOX", "http://127.0.0.1:8989"), ("DISPLAY", ":0")]);
+    let metadata = planned(&world, &LoginOptions::default()).unwrap().plan.metadata;
+    let places = [
+        metadata.authorization_endpoint,
+        metadata.token_endpoint,
+        metadata.revocation_endpoint,
+        metadata.jwks_uri,
+    ];
+    assert_eq!(
+        places.map(|place| place.unwrap().to_string()),
+        [
+            "http://127.0.0.1:8989/google/accounts.google.com/o/oauth2/auth",
+            "http://127.0.0.1:8989/google/oauth2.googleapis.com/token",
+            "http://127.0.0.1:8989/google/oauth2.googleapis.com/revoke",
+            "http://127.0.0.1:8989/google/www.googleapis.com/oauth2/v3/certs",
+        ]
+    );
+    // ID tokens name Google all the same.
+    assert_eq!(metadata.issuer, ISSUER);
+}
+
+#[test]
+fn projects_that_no_header_can_hold_are_refused() {
+    assert_eq!(project_id("my-project-42", "x").unwrap(), "my-project-42");
+    assert_eq!(project_id("example.com:project", "x").unwrap(), "example.com:project");
+    for text in ["", "a b", "p\r\nX-Evil: 1", "ä", &"p".repeat(101)] {
+        assert_eq!(project_id(text, "x").err().unwrap().kind(), ErrorKind::Configuration);
+    }
+}
