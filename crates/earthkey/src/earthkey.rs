@@ -36,6 +36,7 @@ use crate::refresh::Want;
 use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::ledger::Binding;
+use crate::store::slot::Rotation;
 use crate::system;
 use crate::system::Checked;
 use crate::system::Context;
@@ -191,6 +192,10 @@ impl Earthkey {
         let Ok(reading) = keep.read() else { return };
         let (Ok(Some(contents)), Some(file)) = (reading.slot, reading.file) else { return };
         if using.at_hand(&contents).is_none_or(|held| held.token != access.token) {
+            return;
+        }
+        // What a file says besides its grant, as the project of a header, is as it was resolved.
+        if source.home.rotation == Rotation::Never && cx.has_read(&source.home.path, &file) == Some(false) {
             return;
         }
         let Some(digest) = self.host.records.digest(&file) else { return };

@@ -226,6 +226,48 @@ fn gemini_with_a_client_of_ones_own() {
 }
 
 #[test]
+fn a_client_file_may_be_of_another_server() {
+    let machine = Machine::new();
+    let mut client = machine.control().client_file();
+    let at = |path: &str| Value::from(format!("{}{path}", machine.url()));
+    client["installed"]["client_id"] = "sandbox-confidential".into();
+    client["installed"]["auth_uri"] = at("/oidc/authorize");
+    client["installed"]["token_uri"] = at("/oidc/token");
+    machine.write("client.json", &client.to_string());
+    let path = machine.path("client.json");
+    let scopes = ["--scopes", "openid,offline_access"];
+    let arguments = [&["gemini", "--client-id-file", path.to_str().unwrap()], &scopes[..]].concat();
+    sign_in(&machine, &arguments).succeeds();
+    let first = parsed(&machine.read(GEMINI));
+    let token = machine.prints(&["token", "gemini"]);
+    assert_ne!(machine.prints(&["token", "gemini", "--refresh"]), token);
+    assert_eq!(machine.token_requests(Realm::Oidc, "refresh_token"), 1);
+    // That server replaces refresh tokens, and everything else stays.
+    let mut second = parsed(&machine.read(GEMINI));
+    assert_ne!(second["refresh_token"], first["refresh_token"]);
+    second["refresh_token"] = first["refresh_token"].clone();
+    assert_eq!(second, first);
+    assert_eq!(machine.token_requests(Realm::Google, "refresh_token"), 0);
+    // The files of other systems' own clients are for Google alone.
+    let error = machine.fails(&[&["login", "google"], &arguments[1..3]].concat(), 6);
+    assert!(error.contains("tokens come from"), "{error}");
+}
+
+#[test]
+fn a_refresh_token_that_one_has() {
+    let machine = Machine::new();
+    sign_in(&machine, &["earthengine/first"]).succeeds();
+    let file = parsed(&machine.read(".local/state/earthkey/earthengine/first.json"));
+    let token = file["refresh_token"].as_str().unwrap();
+    machine.run_with_input(&["login", "earthengine", "--flow", "refresh"], token).succeeds();
+    assert_eq!(parsed(&machine.read(EARTH_ENGINE))["refresh_token"], token);
+    machine.prints(&["token", "earthengine"]);
+    let before = machine.read(EARTH_ENGINE);
+    machine.run_with_input(&["login", "earthengine", "--flow", "refresh"], "sandbox-unknown").fails(4);
+    assert_eq!(machine.read(EARTH_ENGINE), before);
+}
+
+#[test]
 fn gemini_says_so_where_no_project_is_kept() {
     let machine = Machine::new();
     let client = download_client(&machine);

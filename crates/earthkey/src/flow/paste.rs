@@ -65,6 +65,7 @@ pub fn code_of(plan: &Plan, attempt: &Attempt, pasted: &str) -> Result<Authoriza
         let expected = ExpectedRedirect {
             state: attempt.state(),
             issuer: &plan.metadata.issuer,
+            by_origin: plan.metadata.is_known_by_origin,
             iss_required: plan.metadata.authorization_response_iss_parameter_supported,
         };
         return parse_redirect(query, &expected).map_err(|error| redirect_error(plan, error));

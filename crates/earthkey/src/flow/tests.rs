@@ -14,6 +14,7 @@ pub(super) fn plan() -> Plan {
     Plan {
         login: "oidc/work".parse().unwrap(),
         metadata: Metadata {
+            is_known_by_origin: false,
             issuer: "https://idp.test".into(),
             authorization_endpoint: url("/authorize"),
             token_endpoint: url("/token"),

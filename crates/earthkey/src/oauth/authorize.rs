@@ -105,8 +105,17 @@ pub struct ExpectedRedirect<'a> {
     pub state: &'a State,
     /// The issuer, as its metadata names it.
     pub issuer: &'a str,
+    /// Whether any issuer of that origin is meant.
+    pub by_origin: bool,
     /// Whether the metadata advertises `authorization_response_iss_parameter_supported`.
     pub iss_required: bool,
+}
+
+impl ExpectedRedirect<'_> {
+    fn is_issuer(&self, named: &str) -> bool {
+        let origin = |text: &str| Url::parse(text).ok().map(|url| url.origin());
+        named == self.issuer || (self.by_origin && origin(named) == origin(self.issuer))
+    }
 }
 
 /// Why a redirect brings no authorization code.
@@ -154,7 +163,7 @@ pub fn parse_redirect(
     let code = only(query, "code")?;
     let error = only(query, "error")?;
     match only(query, "iss")? {
-        Some(iss) if iss != expected.issuer => {
+        Some(iss) if !expected.is_issuer(&iss) => {
             return Err(RedirectError::WrongIssuer { named: printable(&iss, 200) });
         }
         None if expected.iss_required => return Err(RedirectError::MissingIssuer),

@@ -16,6 +16,8 @@ use crate::host::http::is_confidential;
 pub struct Metadata {
     /// The issuer, as the server writes it; ID tokens and `iss` parameters must say the same.
     pub issuer: String,
+    /// Whether the issuer is known by its origin alone: a client's file names addresses and no issuer.
+    pub is_known_by_origin: bool,
     /// Where a person is sent.
     pub authorization_endpoint: Option<Url>,
     /// Where grants become tokens.
@@ -152,6 +154,7 @@ pub fn parse(
         });
     }
     Ok(Metadata {
+        is_known_by_origin: false,
         issuer,
         authorization_endpoint: endpoint(&mut object, "authorization_endpoint")?,
         token_endpoint: endpoint(&mut object, "token_endpoint")?,

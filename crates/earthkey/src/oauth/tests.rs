@@ -129,7 +129,7 @@ proptest! {
     fn no_redirect_is_believed_without_its_state(query in any::<String>(), value in "[^&]{0,20}") {
         let state = State::new("a-state-that-chance-does-not-make");
         let expected =
-            ExpectedRedirect { state: &state, issuer: "https://a.test", iss_required: false };
+            ExpectedRedirect { state: &state, issuer: "https://a.test", by_origin: false, iss_required: false };
         prop_assert_eq!(
             authorize::parse_redirect(&query, &expected),
             Err(authorize::RedirectError::WrongState)

@@ -100,6 +100,13 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Returns whether a file was read as it is now, `None` where it was not read at all.
+    pub fn has_read(&self, path: &Path, now: &[u8]) -> Option<bool> {
+        let looks = self.looked_at.borrow();
+        let mut reads = looks.iter().filter(|(looked, _)| looked == path).map(|(_, look)| look);
+        reads.next_back().map(|look| matches!(look, Look::File(bytes) if bytes.as_slice() == now))
+    }
+
     /// Returns whether there is a directory that the answer depends on.
     pub fn is_directory(&self, path: &Path) -> bool {
         let found = self.host.fs.stat(path).is_ok_and(|stat| stat.kind == FileKind::Directory);

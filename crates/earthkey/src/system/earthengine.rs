@@ -138,6 +138,13 @@ pub(super) async fn check(
 ) -> Result<Checked> {
     let named = project.map(|project| google::project_id(project, "`--project`")).transpose()?;
     let project = named.or_else(|| source.quota_project.clone()).ok_or_else(|| no_project(&source.login))?;
+    if PROJECTS_OF_CLIENTS.contains(&project.as_str()) {
+        return Err(Error::configuration(format!(
+            "`{project}` is the project of one of Google's own clients"
+        ))
+        .caused_by("nobody may use it; the client takes it where no other is known")
+        .hint(format!("keep one of yours with the login: `earthkey login {} --project P`", source.login)));
+    }
     let source = Source { quota_project: Some(project.clone()), ..source.clone() };
     let endpoint = algorithms(cx, &project)?;
     let request = Request::get(endpoint.clone()).max_body(MAX_ALGORITHMS);

@@ -503,6 +503,7 @@ fn metadata(cx: &Context<'_>, addresses: &Addresses) -> Result<Metadata> {
         } else {
             addresses.authorization.origin().ascii_serialization()
         },
+        is_known_by_origin: !is_googles,
         authorization_endpoint: Some(moved(cx, addresses.authorization.as_str())?),
         token_endpoint: Some(moved(cx, addresses.token.as_str())?),
         revocation_endpoint: own(REVOCATION_ENDPOINT)?,

@@ -37,6 +37,7 @@ pub(super) struct Doors {
     opened: Attempt,
     printed: Attempt,
     issuer: String,
+    by_origin: bool,
     iss_required: bool,
     /// Whether a code came back, once anything did.
     has_code: Mutex<Option<bool>>,
@@ -66,6 +67,7 @@ impl Doors {
             opened: opened.clone(),
             printed: printed.clone(),
             issuer: plan.metadata.issuer.clone(),
+            by_origin: plan.metadata.is_known_by_origin,
             iss_required: plan.metadata.authorization_response_iss_parameter_supported,
             has_code: Mutex::new(None),
         })
@@ -145,6 +147,7 @@ impl Doors {
             let expected = ExpectedRedirect {
                 state: &attempt.state,
                 issuer: &self.issuer,
+                by_origin: self.by_origin,
                 iss_required: self.iss_required,
             };
             let result = parse_redirect(query, &expected);

@@ -10,7 +10,12 @@ fn pairs(url: &Url) -> Vec<(String, String)> {
 
 fn parse(query: &str, iss_required: bool) -> Result<AuthorizationCode, RedirectError> {
     let state = State::new("xyz");
-    let expected = ExpectedRedirect { state: &state, issuer: "https://honest.as.example", iss_required };
+    let expected = ExpectedRedirect {
+        state: &state,
+        issuer: "https://honest.as.example",
+        by_origin: false,
+        iss_required,
+    };
     parse_redirect(query, &expected)
 }
 
@@ -140,6 +145,22 @@ fn rfc9207_2_4_a_wrong_issuer_is_refused_whether_or_not_one_is_required() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn where_only_an_origin_is_known_any_issuer_of_it_is_the_one_that_was_asked() {
+    let state = State::new("xyz");
+    let named = |iss: &str| {
+        let issuer = "https://honest.as.example";
+        let expected = ExpectedRedirect { state: &state, issuer, by_origin: true, iss_required: false };
+        parse_redirect(&format!("code=c&state=xyz&iss={iss}"), &expected).is_ok()
+    };
+    assert!(named("https://honest.as.example/realm") && named("https://honest.as.example"));
+    for other in
+        ["https://attacker.example", "http://honest.as.example", "https://honest.as.example:8443", "x"]
+    {
+        assert!(!named(other), "{other}");
     }
 }
 

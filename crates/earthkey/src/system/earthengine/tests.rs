@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::config::Config;
+use crate::earthkey::Earthkey;
 use crate::error::ErrorKind;
 use crate::host::Env;
+use crate::host::Host;
 use crate::host::http::Response;
 use crate::host::http::SendError;
+use crate::host::scripted::ScriptedHttp;
 use crate::host::scripted::World;
+use crate::refresh::Want;
 use crate::secret::AccessToken;
 
 const FILE: &str = "/home/ada/.config/earthengine/credentials";
@@ -160,6 +164,8 @@ async fn a_check_counts_the_algorithms_of_the_project() {
 async fn what_google_refuses_is_told_with_what_to_do() {
     let no_project = checked(200, "{}", None).await.unwrap_err();
     assert_eq!(no_project.kind(), ErrorKind::Configuration);
+    let of_client = checked(200, "{}", Some("517222506229")).await.unwrap_err();
+    assert_eq!(of_client.kind(), ErrorKind::Configuration);
     let disabled = r#"{"error": {"code": 403, "status": "PERMISSION_DENIED",
         "message": "Earth Engine API has not been used in project p-1 before or it is disabled.",
         "details": [{"reason": "SERVICE_DISABLED"}]}}"#;
@@ -170,7 +176,7 @@ async fn what_google_refuses_is_told_with_what_to_do() {
     let narrow = r#"{"error": {"message": "Request had insufficient authentication scopes.",
         "details": [{"@type": "x"}, {"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}"#;
     let echo = r#"{"error": {"message": "bad token ya29.secret"}}"#;
-    let mut texts = vec![told(&no_project)];
+    let mut texts = vec![told(&no_project), told(&of_client)];
     for (status, body, kind) in [
         (403, disabled, ErrorKind::Configuration),
         (403, denied, ErrorKind::Configuration),
@@ -189,4 +195,22 @@ async fn what_google_refuses_is_told_with_what_to_do() {
     let texts = texts.join("\n\n");
     assert!(!texts.contains("ya29"), "{texts}");
     insta::assert_snapshot!(texts);
+}
+
+#[tokio::test]
+async fn a_project_that_is_written_while_a_token_is_obtained_is_in_the_next_header() {
+    let world = world(&[]);
+    world.fs.put(FILE, br#"{"refresh_token": "ee", "project": "one"}"#);
+    let fs = world.fs.clone();
+    let http = ScriptedHttp::new(move |_| {
+        // The client's `set_project`, at this very moment.
+        fs.put(FILE, br#"{"refresh_token": "ee", "project": "two"}"#);
+        Ok(Response::new(200, r#"{"access_token": "ya29.a", "expires_in": 3599, "token_type": "Bearer"}"#))
+    });
+    let earthkey = Earthkey::open(Host { http: Arc::new(http), ..world.host(1) });
+    let login = Login::of(System::Earthengine);
+    let (_, first) = earthkey.header(&login, &Want::default()).await.unwrap();
+    assert_eq!(first[1], "x-goog-user-project: one");
+    let (_, second) = earthkey.header(&login, &Want::default()).await.unwrap();
+    assert_eq!(second, ["Authorization: Bearer ya29.a", "x-goog-user-project: two"]);
 }
