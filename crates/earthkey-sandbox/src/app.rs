@@ -14,6 +14,7 @@ use crate::pages::{self, Index};
 use crate::provider::{Provider, Realm};
 use crate::requests::Requests;
 use crate::settings::Settings;
+use crate::tls::Tls;
 use crate::{Options, control, earthscope, google, openeo};
 
 /// The parts of a sandbox.
@@ -23,6 +24,8 @@ pub(crate) struct App {
     pub(crate) providers: [Arc<Provider>; 4],
     pub(crate) requests: Requests,
     pub(crate) faults: Faults,
+    /// What it takes to speak TLS, if it does.
+    pub(crate) tls: Option<Tls>,
     documents: Documents,
 }
 
@@ -37,6 +40,7 @@ impl App {
             providers,
             requests: Requests::default(),
             faults: Faults::default(),
+            tls: options.tls.then(Tls::new),
             documents,
         })
     }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use self::documents::Documents;
 use crate::authorize;
 use crate::client::{Authentication, Client, GrantType};
+use crate::pages;
 use crate::provider::{Endpoints, Provider};
 use crate::secret::{self, Digest};
 use crate::state::Granted;
@@ -84,6 +85,8 @@ pub(crate) fn routes(provider: &Arc<Provider>, documents: Documents) -> Router {
     let locations =
         hosts::path(hosts::IAM_CREDENTIALS, "/v1/projects/-/serviceAccounts/{email}/allowedLocations");
     Router::new()
+        // Over TLS the style sheet of its pages is a path of this host.
+        .route(&hosts::path(hosts::ACCOUNTS, pages::STYLE_PATH), get(pages::style))
         .route(&auth, get(authorize::by_query).post(authorize::by_form))
         .route(&tokeninfo, get(tokeninfo::tokeninfo).post(tokeninfo::tokeninfo))
         .route(&locations, get(service_account::allowed_locations))

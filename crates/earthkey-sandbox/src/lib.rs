@@ -74,6 +74,7 @@ mod app;
 mod authorize;
 mod bounded;
 mod client;
+mod connect;
 mod consent;
 mod control;
 mod device;
@@ -86,6 +87,7 @@ mod keys;
 mod openeo;
 mod pages;
 mod params;
+mod pem;
 mod provider;
 mod register;
 mod requests;
@@ -97,6 +99,7 @@ mod session;
 mod settings;
 mod sign_in;
 mod state;
+mod tls;
 mod token;
 mod userinfo;
 
@@ -120,6 +123,8 @@ pub struct Options {
     pub device_lifetime: u64,
     /// Seconds a device must wait between polls.
     pub device_interval: u64,
+    /// Whether the port takes TLS too, and CONNECT to Google's hosts: see [`Sandbox::ca_pem`].
+    pub tls: bool,
     /// A folder with `cloud_api_discovery_document.json` and `algorithms.json`, such as `ee/tests` of
     /// Earth Engine's Python package; without it, Earth Engine has small documents of its own.
     pub earthengine_documents: Option<PathBuf>,
@@ -163,6 +168,15 @@ impl Sandbox {
         &self.app.url
     }
 
+    /// Returns the certificate of the authority that a client must trust, in PEM, if the sandbox speaks
+    /// TLS.
+    ///
+    /// A client that uses the sandbox as its proxy for https, `HTTPS_PROXY={url}`, then finds Google
+    /// at the usual addresses. So does one that finds those names at the port of the sandbox.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.app.tls.as_ref().map(|tls| tls.ca.as_str())
+    }
+
     /// Returns a handle that controls the sandbox; it does not keep it running.
     pub fn control(&self) -> Control {
         Control::new(Arc::clone(&self.app))
@@ -201,6 +215,7 @@ impl Default for Options {
             access_token_lifetime: 3_600,
             device_lifetime: 600,
             device_interval: 1,
+            tls: false,
             earthengine_documents: None,
         }
     }

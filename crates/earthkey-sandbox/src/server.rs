@@ -7,24 +7,28 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::header::{HOST, SERVER};
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::http::header::SERVER;
+use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::app::App;
+use crate::connect::{self, Channel, Tunnel};
 use crate::fault::{Fault, When};
 use crate::google;
 use crate::provider::Realm;
 use crate::requests::Record;
+use crate::tls::{self, Tls};
 
 /// What the sandbox says of itself in every answer; the robot knows it by that.
 pub(crate) const NAME: &str = "earthkey-sandbox";
@@ -43,6 +47,9 @@ const MAX_DISCARDED: usize = 1_024 * 1_024;
 
 /// How long a head, and then a body, may take; a connection may be idle as long.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a tunnel may take to come about, and then a TLS handshake.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The connection ends without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -74,28 +81,87 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: onesho
 async fn connection(stream: TcpStream, app: Arc<App>, router: Router) {
     // Small answers on loopback: waiting to fill a segment only costs time.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| respond(Arc::clone(&app), router.clone(), request));
+    let Some(tls) = &app.tls else {
+        serve_http(Channel::Plain, stream, Arc::clone(&app), router).await;
+        return;
+    };
+    // One port for both: the first byte tells them apart. Who sends none is not waited for longer
+    // than for a head.
+    let mut first = [0];
+    match timeout(PATIENCE, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first == [tls::HANDSHAKE] => serve_tls(tls, stream, &app, router).await,
+        Ok(Ok(1)) => {
+            let tunnel = serve_http(Channel::Plain, stream, Arc::clone(&app), router.clone()).await;
+            if let Some(tunnel) = tunnel
+                && let Ok(Ok(stream)) = timeout(HANDSHAKE_PATIENCE, tunnel).await
+            {
+                serve_tls(tls, TokioIo::new(stream), &app, router).await;
+            }
+        }
+        _ => {}
+    }
+}
+
+async fn serve_tls<S>(tls: &Tls, stream: S, app: &Arc<App>, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    // A client that does not know the authority, or one that is idle: neither gets an answer.
+    if let Ok(Ok(stream)) = timeout(HANDSHAKE_PATIENCE, tls.acceptor.accept(stream)).await {
+        serve_http(Channel::Tls, stream, Arc::clone(app), router).await;
+    }
+}
+
+/// Serves HTTP until a connection ends, and returns the tunnel it turned into.
+async fn serve_http<S>(channel: Channel, stream: S, app: Arc<App>, router: Router) -> Option<OnUpgrade>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let tunnel = Tunnel::default();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let connect = channel == Channel::Plain && app.tls.is_some() && request.method() == Method::CONNECT;
+        let opened = connect.then(|| tunnel.open(&mut request));
+        let (app, router) = (Arc::clone(&app), router.clone());
+        async move {
+            match opened {
+                Some(response) => Ok(response),
+                None => respond(channel, app, router, request).await,
+            }
+        }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
     // A client that went away, or one that was dropped on purpose.
     drop(served);
+    tunnel.take()
 }
 
-async fn respond(app: Arc<App>, router: Router, request: Request<Incoming>) -> Result<Response, Dropped> {
-    let mut response = receive(&app, router, request).await?;
+async fn respond(
+    channel: Channel,
+    app: Arc<App>,
+    router: Router,
+    request: Request<Incoming>,
+) -> Result<Response, Dropped> {
+    let mut response = receive(channel, &app, router, request).await?;
     response.headers_mut().insert(SERVER, HeaderValue::from_static(NAME));
     Ok(response)
 }
 
-async fn receive(app: &App, router: Router, request: Request<Incoming>) -> Result<Response, Dropped> {
-    if !names_us(request.headers(), app.port) {
+async fn receive(
+    channel: Channel,
+    app: &App,
+    router: Router,
+    request: Request<Incoming>,
+) -> Result<Response, Dropped> {
+    let (mut head, body) = request.into_parts();
+    if !connect::admit(channel, &mut head, app.port) {
         return Ok(StatusCode::MISDIRECTED_REQUEST.into_response());
     }
-    let (head, body) = request.into_parts();
     let body = match timeout(PATIENCE, collect(body)).await {
         Ok(Ok(Some(body))) => body,
         Ok(Ok(None)) => return Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
@@ -156,12 +222,4 @@ async fn route(router: Router, request: Request<Bytes>) -> Response {
         Ok(response) => response,
         Err(never) => match never {},
     }
-}
-
-/// Returns whether a request was meant for this server: a name that somebody made point to
-/// loopback (DNS rebinding) is not ours.
-fn names_us(headers: &HeaderMap, port: u16) -> bool {
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = host.strip_suffix(&format!(":{port}")).unwrap_or_default();
-    ["127.0.0.1", "[::1]"].contains(&name) || name.eq_ignore_ascii_case("localhost")
 }

@@ -1,14 +1,11 @@
 //! Service accounts and their keys.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Value, json};
 
@@ -17,13 +14,11 @@ use super::caller::Caller;
 use crate::bounded::Bounded;
 use crate::client::{Authentication, Client};
 use crate::keys::{self, SigningKey};
+use crate::pem;
 use crate::provider::Provider;
 
 /// The account of a key that is for none in particular.
 pub(crate) const DEFAULT_EMAIL: &str = "robot@sandbox-project.iam.gserviceaccount.com";
-
-/// How long a line of PEM is (RFC 7468 section 2).
-const PEM_LINE: usize = 64;
 
 /// The service accounts that were ever given a key.
 pub(crate) struct ServiceAccounts {
@@ -52,7 +47,7 @@ impl ServiceAccountKey {
         let pkcs8 = keys::generate_rsa();
         let key = SigningKey::of_rsa(&pkcs8);
         let public = DecodingKey::from_jwk(&key.jwk()).expect("a key of our own has a public half");
-        Self { id: key.id().to_owned(), pem: pem(&pkcs8), public }
+        Self { id: key.id().to_owned(), pem: pem::encode("PRIVATE KEY", &pkcs8), public }
     }
 }
 
@@ -138,19 +133,4 @@ pub(crate) async fn allowed_locations(State(provider): State<Arc<Provider>>, hea
         Ok(_) => Json(json!({"locations": [], "encodedLocations": "0x0"})).into_response(),
         Err(error) => error.into_response(),
     }
-}
-
-/// Returns a PKCS #8 key in PEM (RFC 7468 section 10).
-fn pem(pkcs8: &[u8]) -> String {
-    let encoded = STANDARD.encode(pkcs8);
-    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, next) = rest.split_at(rest.len().min(PEM_LINE));
-        // Writing to a string does not fail.
-        let _ = writeln!(pem, "{line}");
-        rest = next;
-    }
-    pem.push_str("-----END PRIVATE KEY-----\n");
-    pem
 }

@@ -15,4 +15,5 @@ mod pages;
 mod resources;
 mod robot;
 mod service_accounts;
+mod tls;
 mod token;
