@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use earthkey_sandbox::robot::Person;
 use insta::assert_snapshot;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::machine::Machine;
@@ -147,4 +148,89 @@ fn a_sandbox_is_on_this_machine() {
 
             hint: start one and name it as it prints itself: `earthkey sandbox`
             ");
+}
+
+#[test]
+fn a_sandbox_says_where_it_is_and_whom_to_trust() {
+    let machine = Machine::new();
+    let place = machine.path("ca.pem");
+    let file = place.to_str().unwrap();
+    let started = |arguments: &[&str]| {
+        let running = machine.start(machine.command(arguments));
+        let line = |text: &str| text.split_once('\n').map(|(line, _)| line.to_owned());
+        let document: serde_json::Value =
+            serde_json::from_str(&running.stdout.wait_for("a line", line)).unwrap();
+        running.signal(Signal::KILL);
+        running.end();
+        document
+    };
+    let document = started(&["sandbox", "--json"]);
+    let url = document["url"].as_str().unwrap();
+    let expected = json!({
+        "url": url,
+        "issuer": format!("{url}/oidc"),
+        "openeo": format!("{url}/openeo"),
+        "google": format!("{url}/google"),
+    });
+    assert_eq!(document, expected);
+    assert_eq!(started(&["sandbox", "--json", "--tls"])["ca"], json!(null));
+    assert!(!place.exists());
+    assert_eq!(started(&["sandbox", "--json", "--tls", "--ca-out", file])["ca"], file);
+    assert!(machine.read("ca.pem").starts_with("-----BEGIN CERTIFICATE-----\n"));
+}
+
+#[test]
+fn a_sandbox_says_how_real_clients_reach_it() {
+    let machine = Machine::new();
+    let running = machine.start(machine.command(&["sandbox", "--tls"]));
+    let whole = |text: &str| text.contains("Ctrl-C").then(|| text.to_owned());
+    let text = running.stdout.wait_for("the text", whole);
+    running.signal(Signal::KILL);
+    running.end();
+    let (_, rest) = text.split_once("http://127.0.0.1:").unwrap();
+    let port = rest.split_once(';').unwrap().0;
+    assert_snapshot!(text.replace(port, "PORT"), @"
+    The sandbox is at http://127.0.0.1:PORT; sign in as ada with the password `sandbox`
+
+      earthkey --sandbox http://127.0.0.1:PORT login oidc
+      earthkey --sandbox http://127.0.0.1:PORT login openeo
+      earthkey --sandbox http://127.0.0.1:PORT login earthscope
+      earthkey --sandbox http://127.0.0.1:PORT login earthengine
+      earthkey --sandbox http://127.0.0.1:PORT login google
+      earthkey --sandbox http://127.0.0.1:PORT login gemini
+
+    Unchanged Google clients come here with
+
+      HTTPS_PROXY=http://127.0.0.1:PORT
+      SSL_CERT_FILE=CA
+      REQUESTS_CA_BUNDLE=CA
+
+    where CA is a file with the certificate: start with `--ca-out FILE` to have it.
+
+    It runs until Ctrl-C.
+    ");
+}
+
+#[test]
+fn a_sandbox_that_cannot_start_says_why() {
+    let machine = Machine::new();
+    let folder = machine.path("nowhere");
+    let folder = folder.to_str().unwrap();
+    assert_snapshot!(machine.fails(&["sandbox", "--earthengine-documents", folder], 6), @"
+    error: the sandbox has no documents for Earth Engine
+    caused by: cannot use HOME/nowhere/cloud_api_discovery_document.json: No such file or directory (os error 2)
+
+    hint: name a folder with both files, such as `ee/tests` of the Python package
+    ");
+    let taken = machine.url().strip_prefix("http://").unwrap();
+    let error = machine.fails(&["sandbox", "--listen", taken], 6);
+    assert!(error.contains("cannot listen on"), "{error}");
+    assert_snapshot!(machine.fails(&["sandbox", "--tls", "--ca-out", "/"], 6), @"
+    error: cannot write the certificate to `/`
+    caused by: Is a directory (os error 21)
+
+    hint: name another file: `--ca-out FILE`
+    ");
+    let ended = machine.run(&["sandbox", "--ca-out", "ca.pem"]);
+    assert!(ended.code() == 2 && ended.stderr.contains("  --tls\n"), "{ended:#?}");
 }
