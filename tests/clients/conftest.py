@@ -33,11 +33,18 @@ PRINTS_A_TOKEN = frozenset({"token", "header", "exec", "export"})
 
 SECRET = re.compile(
     rb"""eyJ[\w-]+\.[\w-]+\.[\w-]+                     # JWS, compact form
+    | ya29\.[\w.-]{20,}                               # Google's access tokens
     | sandbox-[\w-]{20,}                               # the sandbox's refresh tokens
     | "(?:\w+_token|client_secret|code_verifier|password)"\s*:\s*"([^"]{8,})"
     """,
     re.VERBOSE,
 )
+
+PRIVATE_KEY = re.compile(rb"BEGIN (?:\w+ )?PRIVATE KEY-----((?:[\w+/=\s]|\\n)+)")
+"""A key in PEM, also as a string of JSON; its lines are the secret, all keys have the same end."""
+
+KEY_ID = re.compile(rb'"private_key_id"\s*:\s*"([^"]+)"')
+"""Names a key of a service account, and is no secret although the sandbox's look like one."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,8 +92,11 @@ class Secrets:
         ]
 
     def _know_all_in(self, content: bytes) -> None:
-        for match in SECRET.finditer(content):
-            self._known.add((match.group(1) or match.group(0)).decode(errors="replace"))
+        found = {match.group(1) or match.group(0) for match in SECRET.finditer(content)}
+        found.difference_update(KEY_ID.findall(content))
+        for key in PRIVATE_KEY.findall(content):
+            found.update(re.findall(rb"[\w+/=]{24,}", key))
+        self._known.update(secret.decode(errors="replace") for secret in found)
 
 
 @pytest.fixture(autouse=True)
@@ -164,18 +174,24 @@ def earthkey(request: pytest.FixtureRequest, machine: Machine, secrets: Secrets)
 class Sandbox:
     """A running `earthkey sandbox` and its control interface."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, authority: Path) -> None:
         self.url = url
+        self.authority = authority
+        """The certificate to trust for what it serves over TLS."""
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def settings(self, realm: str, **settings: str | int) -> None:
+    def settings(self, realm: str, **settings: Any) -> None:
         """Changes how a realm behaves from now on."""
         self._control("settings", realm=realm, **settings)
 
     def revoke(self, realm: str) -> None:
         """Ends every login of a realm."""
         self._control("revoke", realm=realm)
+
+    def expire(self, realm: str, what: str) -> None:
+        """Lets things of a realm expire now."""
+        self._control("expire", realm=realm, what=what)
 
     def grants(self, realm: str, grant_type: str, status: int = 200) -> int:
         """Returns how many token requests of this kind the realm has answered so."""
@@ -190,22 +206,142 @@ class Sandbox:
         """Returns the log of all requests, as the sandbox gives it."""
         return self._session.get(f"{self.url}/_control/requests", timeout=30).text
 
-    def _control(self, operation: str, **body: str | int) -> None:
+    def service_account_key(self, **account: str) -> dict[str, str]:
+        """Returns a new key of a service account, as it is downloaded."""
+        return self._control("service-account-keys", **account).json()
+
+    def client_file(self, kind: str = "installed") -> dict[str, dict[str, Any]]:
+        """Returns a client of a person's own, as it is downloaded."""
+        url = f"{self.url}/_control/client-file"
+        answer = self._session.get(url, params={"kind": kind}, timeout=30)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def _control(self, operation: str, **body: Any) -> requests.Response:
         answer = self._session.post(f"{self.url}/_control/{operation}", json=body, timeout=30)
         assert answer.ok, answer.text
+        return answer
 
 
 @pytest.fixture
 def sandbox(
-    earthkey: Earthkey, machine: Machine, secrets: Secrets, tmp_path: Path
+    request: pytest.FixtureRequest,
+    earthkey: Earthkey,
+    machine: Machine,
+    secrets: Secrets,
+    tmp_path: Path,
 ) -> Iterator[Sandbox]:
-    """A sandbox of this test's own: refresh tokens rotate, and nothing forgives a spent one."""
+    """A sandbox of this test's own: refresh tokens rotate, and nothing forgives a spent one.
+
+    Mark the test `documents` for Earth Engine's own documents in place of the sandbox's short ones.
+    """
+    authority = tmp_path / "authority.pem"
     argv = [earthkey.program, "sandbox", "--listen", "127.0.0.1:0", "--json"]
+    argv += ["--tls", "--ca-out", authority]
+    if request.node.get_closest_marker("documents"):
+        [documents] = VENV.parent.glob("lib/python*/site-packages/ee/tests")
+        argv += ["--earthengine-documents", documents]
     with _server(argv, machine.environment | {"HOME": str(tmp_path)}, tmp_path) as announced:
-        sandbox = Sandbox(announced["url"])
+        sandbox = Sandbox(announced["url"], authority)
         yield sandbox
         secrets.watch("the sandbox's request log", sandbox.requests())
     secrets.watch("earthkey sandbox (stderr)", (tmp_path / SERVER_ERRORS).read_text())
+
+
+class Google:
+    """The sandbox as Google, to the real clients.
+
+    They know Google's addresses and no others, so that the sandbox is their proxy: it answers for
+    those hosts itself, over TLS, and for nobody else. It is what `requests` and `urllib` ask; who
+    has other transports passes them by and fails, because there is no network where it should be.
+    """
+
+    REALM = "google"
+
+    def __init__(self, sandbox: Sandbox, machine: Machine) -> None:
+        self._sandbox = sandbox
+        self._machine = machine
+        self.environment = {
+            "HTTPS_PROXY": sandbox.url,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "SSL_CERT_FILE": str(sandbox.authority),
+            "REQUESTS_CA_BUNDLE": str(sandbox.authority),
+            # The machine that the tests run on may be one of Google's, with an account of its own.
+            "NO_GCE_CHECK": "true",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def run(self, program: str, *args: str | Path, **environment: str) -> Finished:
+        """Runs a program of theirs."""
+        return self._machine.run(VENV / program, *args, environment=self.environment | environment)
+
+    def python(self, script: str, *args: str | Path, **environment: str) -> str:
+        """Returns what a script prints, which must succeed."""
+        done = self.run("python", "-c", script, *args, **environment)
+        assert done.code == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def login(self, script: str, *args: str | Path, person: Person) -> str:
+        """Runs a script that waits for a person at a browser, and returns the screen."""
+        argv = (VENV / "python", "-c", script, *args)
+        with self._machine.terminal(*argv, environment=self.environment) as terminal:
+            person.visit(self.played(terminal.expect_url("https://")))
+            assert terminal.finish() == 0, terminal.screen
+        return terminal.screen
+
+    def played(self, url: str) -> str:
+        """Returns where the sandbox plays an address of Google's, without TLS."""
+        scheme, rest = url.split("://", 1)
+        assert scheme == "https", url
+        return f"{self._sandbox.url}/google/{rest}"
+
+    def requests(self, path: str, status: int | None = 200) -> list[dict[str, Any]]:
+        """Returns the requests for an address below `https://` that were answered so."""
+        return [
+            entry
+            for entry in json.loads(self._sandbox.requests())
+            if entry["path"] == f"/google/{path}" and status in (None, entry["status"])
+        ]
+
+    def subject(self, token: str) -> str:
+        """Returns whose access token it is, as Google would say."""
+        url = self.played("https://oauth2.googleapis.com/tokeninfo")
+        answer = requests.post(url, data={"access_token": token}, timeout=30)
+        assert answer.ok, answer.text
+        return answer.json()["sub"]
+
+    def key_file(self, path: Path, **account: str) -> Path:
+        """Downloads a new key of a service account."""
+        path.write_text(json.dumps(self._sandbox.service_account_key(**account), indent=2))
+        path.chmod(0o600)
+        return path
+
+    def client_file(self, path: Path, kind: str = "installed") -> Path:
+        """Downloads a client of a person's own."""
+        path.write_text(json.dumps(self._sandbox.client_file(kind)))
+        return path
+
+
+@pytest.fixture
+def google(sandbox: Sandbox, machine: Machine) -> Google:
+    """Google, to both sides: ours by variable, theirs by proxy."""
+    program = VENV / "earthengine"
+    assert program.exists(), f"{program} is not there: run scripts/setup-tests"
+    try:
+        answer = requests.get(
+            "https://www.googleapis.com/oauth2/v3/certs",
+            proxies={"https": sandbox.url},
+            verify=str(sandbox.authority),
+            timeout=30,
+        )
+        answer.raise_for_status()
+    except (OSError, requests.RequestException) as error:
+        pytest.fail(
+            "Google's clients cannot be led to the sandbox, their proxy by HTTPS_PROXY, "
+            f"SSL_CERT_FILE and REQUESTS_CA_BUNDLE: {error}"
+        )
+    machine.environment["EARTHKEY_SANDBOX"] = sandbox.url
+    return Google(sandbox, machine)
 
 
 class OidcProvider:

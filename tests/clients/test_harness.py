@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import secrets as random
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -87,6 +88,7 @@ def test_terminal_reads_through_colours(machine):
         '{"access_token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJlLW9mLXRoZS10ZXN0"}',
         '{"refresh_token": "opaque-and-long-enough-to-be-one"}',
         "ledger sandbox-0123456789abcdefghijkl bytes",
+        "record ya29.a0-0123456789_abcdefghijkl.mnop bytes",
     ],
 )
 def test_leak_is_noticed(machine, secrets, content):
@@ -97,6 +99,19 @@ def test_leak_is_noticed(machine, secrets, content):
     watched.watch("harmless", "signed in as ada, secrets: ****")
     assert watched.leaks() == []
     watched.watch("error text", f"invalid token: …{secret[-25:]}")
+    assert len(watched.leaks()) == 1
+
+
+def test_leak_of_a_private_key_is_noticed(machine, secrets):
+    """Any of its lines, but neither what every key ends with nor the name of the key."""
+    lines = ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", "q0pXv7Jk9sLw2RtYbNcDfGhZ")
+    pem = "\n".join(("-----BEGIN PRIVATE KEY-----", *lines, "-----END PRIVATE KEY-----", ""))
+    key = {"private_key_id": "sandbox-0123456789abcdef01234567", "private_key": pem}
+    (machine.home / "key.json").write_text(json.dumps(key))
+    watched = type(secrets)(machine.home)
+    watched.watch("harmless", f"key {key['private_key_id']}: …-----END PRIVATE KEY-----\n")
+    assert watched.leaks() == []
+    watched.watch("error text", f"bad key: {lines[1]}")
     assert len(watched.leaks()) == 1
 
 
