@@ -7,7 +7,8 @@ output of anything, and no page has a command in a block of another kind.
 
 Under a sandbox earthkey finds every public address played, so that commands stand in the pages as
 people type them. The other programs do not know of sandboxes: in what they are told, addresses
-are replaced before it is run.
+are replaced before it is run. Google's own clients, which are told none, are led there by proxy.
+Whoever follows a page has downloaded `client_secret.json` and `key.json` from Google's console.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -47,11 +49,13 @@ PLAYED = {
     "https://openeo.dataspace.copernicus.eu/openeo": "/openeo",
     "https://openeo.dataspace.copernicus.eu": "/openeo",
     "https://login.example.org": "/oidc",
+    "https://generativelanguage.googleapis.com": "/google/generativelanguage.googleapis.com",
+    "https://earthengine.googleapis.com": "/google/earthengine.googleapis.com",
     "https://api.earthscope.org": "",
 }
 """Public addresses, and where the sandbox plays them; the first that fits counts, both ways."""
 
-NOT_EARTHKEY = {"curl", "es", "openeo-auth", "python3"}
+NOT_EARTHKEY = {"curl", "earthengine", "es", "openeo-auth", "python3"}
 """Programs that the pages use and that do not know of sandboxes."""
 
 STAND_IN = re.compile(r"^`\S+` is played by the sandbox\n", re.MULTILINE)
@@ -139,9 +143,10 @@ def commands_of(block: Block) -> Iterator[Command]:
 class Reader:
     """Somebody who types what a page shows."""
 
-    def __init__(self, earthkey, machine, sandbox, secrets, person) -> None:
+    def __init__(self, earthkey, machine, sandbox, google, secrets, person) -> None:
         self._machine = machine
         self._sandbox = sandbox
+        self._google = google
         self._secrets = secrets
         self._person = person
         bin_directory = Path(machine.environment["PATH"])
@@ -149,13 +154,14 @@ class Reader:
         here = str(Path(__file__).parent)
         robot.write_text(ROBOT.format(python=VENV / "python", here=here))
         robot.chmod(0o700)
-        for program in ("es", "openeo-auth"):
+        for program in ("earthengine", "es", "openeo-auth"):
             (bin_directory / program).symlink_to(VENV / program)
         (bin_directory / "earthkey").symlink_to(earthkey.program)
+        google.client_file(machine.home / "client_secret.json")
+        google.key_file(machine.home / "key.json")
         machine.environment |= {
             "PATH": f"{bin_directory}:/usr/bin:/bin",
             "BROWSER": str(robot),
-            "EARTHKEY_SANDBOX": sandbox.url,
             # What points the EarthScope SDK to the sandbox.
             "ES_OAUTH2__DOMAIN": sandbox.url,
             "ES_RESOURCES__API_URL": sandbox.url,
@@ -165,12 +171,19 @@ class Reader:
     def run(self, command: Command) -> str:
         """Runs a command and returns what it printed; it must end as the page says."""
         text = command.text
+        before = after = ":"
         if command.program in NOT_EARTHKEY:
             text = self._moved(text)
+            theirs = self._google.environment
+            before = f"export {shlex.join(f'{name}={value}' for name, value in theirs.items())}"
+            after = f"unset {shlex.join(theirs)}"
         # What is exported stays so for the rest of the page.
         exports = self._machine.home.parent / "exports"
         exports.touch()
-        script = f'. "{exports}"\n{text}\ncode=$?\ndeclare -px >"{exports}"\nexit "$code"\n'
+        script = (
+            f'. "{exports}"\n{before}\n{text}\ncode=$?\n{after}\n'
+            f'declare -px >"{exports}"\nexit "$code"\n'
+        )
         with (
             subprocess.Popen(
                 ["/bin/bash", "-c", script],
@@ -198,7 +211,7 @@ class Reader:
 
     def run_python(self, text: str) -> str:
         """Runs a script and returns what it printed."""
-        done = self._machine.run(VENV / "python", "-c", self._moved(text))
+        done = self._google.run("python", "-c", self._moved(text))
         assert done.code == 0, f"the script ends with {done.code}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -246,9 +259,9 @@ def assert_printed(expected: str, printed: str) -> None:
 
 
 @pytest.fixture
-def reader(earthkey, machine, sandbox, secrets, person) -> Reader:
+def reader(earthkey, machine, sandbox, google, secrets, person) -> Reader:
     """A new user of an own machine."""
-    return Reader(earthkey, machine, sandbox, secrets, person)
+    return Reader(earthkey, machine, sandbox, google, secrets, person)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
