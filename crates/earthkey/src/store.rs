@@ -14,6 +14,7 @@
 //! The store knows no system's format and sends nothing.
 
 pub mod attempt;
+mod claim;
 pub mod keep;
 pub mod lease;
 pub mod ledger;

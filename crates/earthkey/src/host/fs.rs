@@ -49,6 +49,10 @@ pub trait FileSystem: Send + Sync {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Returns whether a lock on a file in `directory` is known to exclude everybody else: on local
+    /// file systems it does, on those of a network it may exclude nobody.
+    fn locks_exclude(&self, directory: &Path) -> io::Result<bool>;
+
     /// Makes names in `directory` durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 }
@@ -73,7 +77,8 @@ pub trait File: Send + Sync {
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Takes the file's exclusive lock if nobody holds it; it ends with this handle.
+    /// Takes the file's exclusive lock if nobody holds it; it ends with this handle. `Unsupported`
+    /// where the file system knows no locks.
     fn try_lock(&self) -> io::Result<bool>;
 
     /// Describes the open file, so that it can be compared with what its path now leads to.

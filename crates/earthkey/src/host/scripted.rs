@@ -1,6 +1,7 @@
 //! A world in memory: what a test scripts.
 
 mod files;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -22,7 +23,9 @@ use earthkey_record::record::Record;
 use url::Url;
 
 pub use self::files::Kept;
+pub use self::files::Locks;
 pub use self::files::ScriptedFileSystem;
+pub use self::watched::WatchedFileSystem;
 use super::BoxFuture;
 use super::Env;
 use super::Host;

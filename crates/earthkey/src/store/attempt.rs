@@ -34,8 +34,9 @@ pub struct Attempt<'k> {
 
 impl Keep<'_> {
     /// Makes everything ready that the answer will need, then makes the intent durable.
-    pub async fn reserve(&self, lease: Lease, base: &Contents, deadline: u64) -> Result<Attempt<'_>> {
+    pub async fn reserve(&self, mut lease: Lease, base: &Contents, deadline: u64) -> Result<Attempt<'_>> {
         self.check_lease(&lease)?;
+        lease.renew().map_err(|error| unusable("cannot use", &self.places.lease, error))?;
         let not_spent = |error| {
             unusable(
                 "the refresh token is not used, since its successor could not be kept beside",

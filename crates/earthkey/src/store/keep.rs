@@ -147,11 +147,9 @@ impl<'a> Keep<'a> {
 
     /// Takes the lease if nobody holds it.
     pub fn try_lease(&self) -> Result<Option<Lease>> {
-        let pid = self.host.process.owner().pid;
-        let fs = self.host.fs.as_ref();
         self.places
-            .make_ledgers(fs)
-            .and_then(|()| Lease::try_take(&self.places, fs, pid))
+            .make_ledgers(self.host.fs.as_ref())
+            .and_then(|()| Lease::try_take(&self.places, self.host))
             .map_err(|error| unusable("cannot use", &self.places.lease, error))
     }
 
@@ -547,7 +545,7 @@ impl<'a> Keep<'a> {
         if excludes_others {
             return Ok(());
         }
-        Err(Error::store(format!("`{}` was removed while it was in use", path.display())).hint(
+        Err(Error::store(format!("the lease `{}` was lost while it was in use", path.display())).hint(
             "try again; leave that file where it is: it keeps two programs from using one login at once",
         ))
     }

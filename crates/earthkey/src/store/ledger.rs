@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::lease::Lock;
 use super::lease::try_lock;
 use super::places::unusable;
 use crate::error::Error;
@@ -324,8 +325,9 @@ impl LedgerFile {
         let failed = |error| unusable("cannot open", path, error);
         let start = host.clock.since_boot();
         loop {
-            if let Some(file) = try_lock(path, host.fs.as_ref()).map_err(failed)? {
-                return Self::load(file, path);
+            match try_lock(path, host.fs.as_ref()).map_err(failed)? {
+                Lock::Held(file) | Lock::Unknown(file) => return Self::load(file, path),
+                Lock::Taken => {}
             }
             if host.clock.since_boot().saturating_sub(start) > WRITER_WAIT {
                 return Self::load(host.fs.open(path, true).map_err(failed)?, path);

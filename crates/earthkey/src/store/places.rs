@@ -26,6 +26,8 @@ pub struct Places {
     pub home: PathBuf,
     /// Locked by who uses the grant. Never unlinked.
     pub lease: PathBuf,
+    /// Made by who uses the grant, where locks cannot be trusted.
+    pub claim: PathBuf,
     /// What is under way.
     pub ledger: PathBuf,
     /// Locked for one read-merge-write of the home, never across the network. Never unlinked.
@@ -64,6 +66,7 @@ impl Places {
         }
         Ok(Self {
             lease: ledgers.join(with(&stem, ".earthkey-lease")),
+            claim: ledgers.join(with(&stem, ".earthkey-claim")),
             ledger: ledgers.join(with(&stem, ".earthkey-ledger")),
             lock,
             home: real,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::lease::Lock;
 use super::lease::try_lock;
 use super::look::Seen;
 use super::look::look;
@@ -69,10 +70,12 @@ impl FileLock {
             .make_ledgers(host.fs.as_ref())
             .map_err(|error| unusable("cannot make", &places.ledgers, error))?;
         loop {
-            let file = try_lock(&places.lock, host.fs.as_ref())
+            let lock = try_lock(&places.lock, host.fs.as_ref())
                 .map_err(|error| unusable("cannot lock", &places.lock, error))?;
-            if let Some(file) = file {
-                return Ok(Self { _file: file });
+            match lock {
+                // Without locks the look at what was displaced is what remains.
+                Lock::Held(file) | Lock::Unknown(file) => return Ok(Self { _file: file }),
+                Lock::Taken => {}
             }
             if host.clock.since_boot().saturating_sub(start) > LOCK_WAIT {
                 return Err(Error::store(format!("`{}` stays locked", places.lock.display()))

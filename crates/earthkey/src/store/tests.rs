@@ -1,6 +1,7 @@
 //! What the store promises, rule by rule, in a scripted world.
 
 mod adopt;
+mod claim;
 mod lease;
 mod ledger;
 mod login;

@@ -131,9 +131,33 @@ impl FileSystem for RealFileSystem {
         fs::remove_file(path)
     }
 
+    #[cfg(target_os = "linux")]
+    fn locks_exclude(&self, directory: &Path) -> io::Result<bool> {
+        let kind = u64::try_from(rustix::fs::statfs(directory)?.f_type).unwrap_or(0);
+        Ok(LOCAL.contains(&kind))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn locks_exclude(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()
     }
+}
+
+/// File systems of this machine alone, by what `statfs` calls them: ext, XFS, Btrfs, ZFS, F2FS, tmpfs,
+/// overlay (linux/magic.h).
+#[cfg(target_os = "linux")]
+const LOCAL: [u64; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
+
+/// Whether a lock failed for want of locks, as over NFS without a lock daemon.
+fn knows_no_locks(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unknown = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| unknown.contains(&code))
 }
 
 #[expect(clippy::cast_possible_wrap, reason = "open flags are small bit sets")]
@@ -188,6 +212,9 @@ impl File for RealFile {
         match self.0.try_lock() {
             Ok(()) => Ok(true),
             Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) if knows_no_locks(&error) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }

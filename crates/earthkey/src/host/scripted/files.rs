@@ -38,6 +38,21 @@ struct State {
     removed_once_opened: Option<PathBuf>,
     is_read_only: bool,
     is_full: bool,
+    locks: Locks,
+    /// The file server's clock, in Unix seconds.
+    server_clock: u64,
+}
+
+/// What locks are worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Locks {
+    /// As on a local file system: one holder at a time.
+    #[default]
+    Exclude,
+    /// As on some file systems of a network: everybody is told that they hold it.
+    Lie,
+    /// There are none.
+    Unknown,
 }
 
 #[derive(Clone)]
@@ -52,6 +67,8 @@ struct Inode {
     /// The blocks that take up room.
     blocks: BTreeSet<usize>,
     locked_by: Option<u64>,
+    /// When it was last written, by the file server's clock.
+    modified: u64,
 }
 
 const BLOCK: usize = 4096;
@@ -118,6 +135,16 @@ impl ScriptedFileSystem {
     /// Makes every change fail, as on a file system that is mounted read-only.
     pub fn make_read_only(&self) {
         self.state().is_read_only = true;
+    }
+
+    /// Makes locks worth this much.
+    pub fn set_locks(&self, locks: Locks) {
+        self.state().locks = locks;
+    }
+
+    /// Sets the file server's clock, in Unix seconds.
+    pub fn set_server_clock(&self, now: u64) {
+        self.state().server_clock = now;
     }
 
     /// Leaves no room but what files have been given already.
@@ -269,6 +296,7 @@ impl State {
             is_broken: false,
             blocks: blocks(0, bytes.len()).collect(),
             locked_by: None,
+            modified: self.server_clock,
         };
         self.inodes.insert(self.next_inode, inode);
         self.next_inode
@@ -301,7 +329,7 @@ impl State {
             len: file.bytes.len() as u64,
             links: self.names.values().filter(|other| **other == inode).count() as u64,
             identity: (1, inode),
-            modified: 0,
+            modified: file.modified,
         }
     }
 }
@@ -438,6 +466,10 @@ impl FileSystem for ScriptedFileSystem {
         Ok(())
     }
 
+    fn locks_exclude(&self, _: &Path) -> io::Result<bool> {
+        Ok(self.state().locks == Locks::Exclude)
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.find(directory)?;
@@ -494,7 +526,9 @@ impl File for ScriptedFile {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start + bytes.len();
         self.take_room(start, end)?;
+        let now = self.fs.state().server_clock;
         self.change("write", |inode| {
+            inode.modified = now;
             if inode.bytes.len() < end {
                 inode.bytes.resize(end, 0);
             }
@@ -541,6 +575,11 @@ impl File for ScriptedFile {
 
     fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.fs.state();
+        match state.locks {
+            Locks::Exclude => {}
+            Locks::Lie => return Ok(true),
+            Locks::Unknown => return Err(io::ErrorKind::Unsupported.into()),
+        }
         let inode = state.inodes.get_mut(&self.inode).expect("inodes are never dropped");
         match inode.locked_by {
             Some(other) if other != self.handle => Ok(false),

@@ -1,8 +1,6 @@
 //! A lock-free foreign program at every step of a refresh.
 
-use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,9 +16,9 @@ use crate::host::BoxFuture;
 use crate::host::Clock;
 use crate::host::FileSystem;
 use crate::host::fs::File;
-use crate::host::fs::Stat;
 use crate::host::scripted::ScriptedClock;
 use crate::host::scripted::ScriptedFileSystem;
+use crate::host::scripted::WatchedFileSystem;
 use crate::host::scripted::World;
 use crate::store::tests::PATH;
 use crate::store::tests::file;
@@ -89,9 +87,12 @@ enum Stage {
 
 impl Foreigner {
     /// Lets the program act before a call of ours.
-    fn before(&self, call: &str) {
+    fn before(&self, call: &str, path: &Path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ending =
+            if path == Path::new(PATH) { "home" } else { name.rsplit('.').next().unwrap_or_default() };
         let mut progress = self.progress.lock().unwrap();
-        progress.calls.push(call.to_owned());
+        progress.calls.push(format!("{call} {ending}"));
         let number = progress.calls.len() - 1;
         if number >= self.reads_at && matches!(progress.stage, Stage::Waits) {
             progress.stage = self.read();
@@ -164,123 +165,6 @@ impl Foreigner {
     }
 }
 
-/// A file system on which a foreign program acts before our calls.
-struct Shared(Arc<Foreigner>);
-
-impl Shared {
-    fn before(&self, call: &str, path: &Path) -> &ScriptedFileSystem {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let ending =
-            if path == Path::new(PATH) { "home" } else { name.rsplit('.').next().unwrap_or_default() };
-        self.0.before(&format!("{call} {ending}"));
-        &self.0.fs
-    }
-}
-
-impl FileSystem for Shared {
-    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        self.before("read", path).read(path, limit)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
-        self.before("stat", path).stat(path)
-    }
-
-    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
-        self.before("stat", path).stat_link(path)
-    }
-
-    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
-        self.before("resolve", path).real_path(path)
-    }
-
-    fn is_mount_point(&self, path: &Path) -> io::Result<bool> {
-        self.before("statx", path).is_mount_point(path)
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        self.before("list", directory).list(directory)
-    }
-
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        self.before("mkdir", path).create_directory(path)
-    }
-
-    fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.before("create", path).create_new(path, bytes)
-    }
-
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
-        let file = self.before("open", path).open(path, create)?;
-        Ok(Box::new(SharedFile { file, foreigner: self.0.clone() }))
-    }
-
-    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.before("chmod", path).set_mode(path, mode)
-    }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.before("link", to).link(from, to)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.before("rename", to).rename(from, to)
-    }
-
-    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
-        self.before("exchange", b).exchange(a, b)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.before("remove", path).remove(path)
-    }
-
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.before("sync", directory).sync_directory(directory)
-    }
-}
-
-struct SharedFile {
-    file: Box<dyn File>,
-    foreigner: Arc<Foreigner>,
-}
-
-impl File for SharedFile {
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, bytes)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.foreigner.before("write");
-        self.file.write_at(offset, bytes)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.allocate(offset, len)
-    }
-
-    fn release(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.release(offset, len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.foreigner.before("sync");
-        self.file.sync()
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
-    }
-
-    fn stat(&self) -> io::Result<Stat> {
-        self.file.stat()
-    }
-}
-
 /// A clock under which the foreign program ends what it began: it takes microseconds.
 struct SharedClock {
     clock: Arc<ScriptedClock>,
@@ -335,7 +219,8 @@ async fn run(can_exchange: bool, deed: Deed, manner: Manner, reads_at: usize, pa
         progress: Mutex::default(),
     });
     let mut host = world.host(2);
-    host.fs = Arc::new(Shared(foreigner.clone()));
+    let before = foreigner.clone();
+    host.fs = Arc::new(WatchedFileSystem::new(&world.fs, move |call, path| before.before(call, path)));
     host.clock = Arc::new(SharedClock { clock: world.clock.clone(), foreigner: foreigner.clone() });
     let token = |access: crate::refresh::Access| access.token.expose().to_owned();
     let outcome = Caller::on(host).token().await.map(token);
