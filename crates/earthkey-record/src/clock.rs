@@ -1,6 +1,6 @@
 //! The clocks that a record is judged by.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -26,11 +26,16 @@ impl Clock {
     pub fn of_system() -> Self {
         // A wall clock before 1970 reads as 1970, which every record finds to have gone back.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let boottime = clock_gettime(BOOTTIME);
-        let seconds = u64::try_from(boottime.tv_sec).unwrap_or(0);
-        let millis = u64::try_from(boottime.tv_nsec / 1_000_000).unwrap_or(0);
-        Self { now, boot_id: boot_id(), boottime_ms: seconds * 1000 + millis }
+        let boottime_ms = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
+        Self { now, boot_id: boot_id(), boottime_ms }
     }
+}
+
+/// Reads the boot-time clock alone.
+pub fn since_boot() -> Duration {
+    let boottime = clock_gettime(BOOTTIME);
+    let seconds = u64::try_from(boottime.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(boottime.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 //! The facade: everything that the command line, Python, agent and broker do with logins.
 
+mod cached;
 mod signing;
 mod status;
 mod using;
@@ -10,6 +11,7 @@ use earthkey_record::record::Dependency;
 use earthkey_record::record::Expected;
 use earthkey_record::record::Record;
 
+pub use self::cached::Cached;
 pub use self::signing::Begun;
 pub use self::signing::SignedIn;
 pub use self::status::State;
@@ -268,7 +270,7 @@ impl Earthkey {
         using::check_issuer(&self.host, &source, &keep)?;
         let grant = keep.contents()?.and_then(|contents| contents.grant);
         let force = matches!(grant, Some(Grant::ClientCredentials(_))) && login.system == System::Oidc;
-        let want = Want { force, ..Want::default() };
+        let want = Want { force, insists: true, ..Want::default() };
         let using = Using { host: &self.host, source: &source, keep: &keep, want: &want };
         let access = refresh::token(&self.host, &keep, &using, &want).await?;
         if force {

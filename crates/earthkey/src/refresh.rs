@@ -70,6 +70,8 @@ pub struct Want {
     pub reject: Option<Fingerprint>,
     /// Refresh whatever is held.
     pub force: bool,
+    /// Ask the provider although it refused not long ago.
+    pub insists: bool,
 }
 
 /// An access token at hand, with what tells whether it is still good. Times in Unix seconds.
@@ -231,6 +233,7 @@ impl Refresh<'_> {
                 Step::Serve(access) => return Ok(access),
                 Step::Refresh { held } => held.is_some(),
             };
+            self.tell(self.why(&contents, is_early));
             let Some(grant) = &contents.grant else {
                 return Err(self.login_required("there is no refresh token"));
             };
@@ -361,6 +364,17 @@ impl Refresh<'_> {
             access.expires_at.saturating_sub(self.host.clock.now())
         )));
         Ok(access)
+    }
+
+    /// Says why a token is obtained.
+    fn why(&self, contents: &Contents, is_early: bool) -> &'static str {
+        match self.provider.at_hand(contents) {
+            _ if self.want.force => "a new token was asked for",
+            Some(_) if is_early => "the token at hand is due, or lives too short for what is wanted",
+            Some(access) if self.want.reject == Some(access.token.fingerprint()) => "the token was rejected",
+            Some(_) => "the token at hand has expired",
+            None => "there is no token at hand",
+        }
     }
 
     fn may_serve(&self, access: &Access) -> bool {

@@ -48,6 +48,7 @@ impl TokenArguments {
             audience: self.audience.clone(),
             reject: None,
             force: self.refresh,
+            insists: self.refresh,
         }
     }
 }

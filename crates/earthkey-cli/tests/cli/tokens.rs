@@ -6,6 +6,7 @@ use std::process::Stdio;
 use earthkey_sandbox::Change;
 use earthkey_sandbox::Fault;
 use earthkey_sandbox::Realm;
+use earthkey_sandbox::When;
 use earthkey_sandbox::robot::Person;
 use insta::assert_snapshot;
 use rustix::process::Signal;
@@ -308,6 +309,7 @@ fn everything_is_told_but_secrets() {
         assert!(status.len() == 3 && rest.starts_with('(') && rest.ends_with(" bytes)"), "{answer}");
     }
     assert_snapshot!(story(&machine), @"
+            a new token was asked for
             the lease is taken; the intent goes to the ledger
             the grant is sent
             the answer is durable in the ledger
@@ -383,4 +385,34 @@ fn scopes_of_a_token_are_those_that_were_asked_for() {
 
             hint: sign in with scopes that it grants: `earthkey login oidc --scopes S,S`
             ");
+}
+
+#[test]
+fn a_check_asks_again_although_the_provider_refused() {
+    let machine = Machine::new();
+    let short = Change { access_token_lifetime: Some(1), ..Change::default() };
+    machine.control().settings(Realm::Oidc, &short);
+    machine.sign_in("oidc", &Person::ada()).succeeds();
+    machine.control().revoke(Realm::Oidc, None);
+    // Still valid, the token is served whatever the provider says.
+    let is_refused = || (machine.run(&["token", "oidc"]).code() == 4).then_some(());
+    eventually("the end of the token at hand", is_refused);
+    let refusals = machine.token_requests(Realm::Oidc, "refresh_token");
+    machine.fails(&["token", "oidc"], 4);
+    assert_eq!(machine.token_requests(Realm::Oidc, "refresh_token"), refusals, "a refusal is remembered");
+    machine.fails(&["check", "oidc"], 4);
+    assert_eq!(machine.token_requests(Realm::Oidc, "refresh_token"), refusals + 1);
+}
+
+#[test]
+fn status_tells_of_an_answer_that_never_came() {
+    let machine = Machine::new();
+    machine.sign_in("oidc", &Person::ada()).succeeds();
+    let lost =
+        Fault { path: "/oidc/token".into(), drop: Some(When::After), times: Some(2), ..Fault::default() };
+    machine.control().add_fault(lost).unwrap();
+    machine.fails(&["token", "oidc", "--refresh"], 5);
+    let status = machine.json(&["status", "oidc", "--json"]);
+    assert_eq!(status[0]["reason"], "no whole answer came from the provider");
+    assert_eq!(status[0]["state"], "valid", "the token at hand is as good as before");
 }

@@ -104,10 +104,10 @@ impl Earthkey {
             .hint(format!("do without it, then sign in: `unset {variable}`")));
         }
         if signing.flow == Flow::Refresh {
-            return self.login_with_token(signing, options).await;
+            return Box::pin(self.login_with_token(signing, options)).await;
         }
         if signing.flow == Flow::ServiceAccount {
-            return self.login_with_key(&signing).await;
+            return Box::pin(self.login_with_key(&signing)).await;
         }
         // Whoever cannot keep a grant need not ask a person for one.
         let keep = self.prepare(&signing.source, options.force).await?;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use earthkey_record::ledger;
+
 use super::Earthkey;
 use super::using::Using;
 use crate::config::Config;
@@ -17,6 +19,7 @@ use crate::refresh::decide::is_valid;
 use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::ledger::Binding;
+use crate::store::ledger::Entries;
 use crate::system;
 use crate::system::Context;
 
@@ -167,8 +170,9 @@ impl Earthkey {
             (None, None, Some(_)) => State::Expired,
             (None, None, None) => State::LoginRequired,
         };
-        let reason =
+        let refused =
             refusal.map(|refusal| refusal.description.clone().unwrap_or_else(|| refusal.error.clone()));
+        let reason = refused.or_else(|| pending(reading.ledger.state, &entries));
         let binding = entries.binding.unwrap_or_default();
         let known = |text: String| Some(text).filter(|text| !text.is_empty());
         let Binding { account, flow, scopes, granted_at, .. } = binding;
@@ -187,6 +191,16 @@ impl Earthkey {
             grant_age: (granted_at > 0).then(|| now.saturating_sub(granted_at)),
             ..nothing
         })
+    }
+}
+
+/// Says what an attempt left that ended early; the next use of the login takes care of it.
+fn pending(state: ledger::State, entries: &Entries) -> Option<String> {
+    match (state, &entries.outcome) {
+        (ledger::State::Answered, _) => Some("an answer of the provider waits to be put in its place".into()),
+        (ledger::State::Intent, Some(outcome)) => Some(outcome.message.clone()),
+        (ledger::State::Intent, None) => Some("a refresh is under way, or was cut short".into()),
+        _ => None,
     }
 }
 

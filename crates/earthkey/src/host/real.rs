@@ -33,7 +33,7 @@ impl Clock for RealClock {
     }
 
     fn since_boot(&self) -> Duration {
-        Duration::from_millis(earthkey_record::clock::Clock::of_system().boottime_ms)
+        earthkey_record::clock::since_boot()
     }
 
     fn boot_id(&self) -> [u8; 16] {

@@ -49,7 +49,7 @@ pub fn decide(
         is_valid(moment, access)
             && want.reject.is_none_or(|rejected| AccessToken::fingerprint(&access.token) != rejected)
     });
-    let refused = refusal.is_some_and(|refusal| moment.now < refusal.until && !want.force);
+    let refused = refusal.is_some_and(|refusal| moment.now < refusal.until && !want.force && !want.insists);
     let Some(access) = usable else {
         return match (has_grant, refused) {
             (false, _) => Decision::LoginRequired,
@@ -169,8 +169,9 @@ mod tests {
         assert_eq!(decide(&after(5000), Some(&held), true, Some(&no), &want), Decision::Refresh);
         // A still-valid token is served whatever a refresh says.
         assert_eq!(decide(&after(3000), Some(&held), true, Some(&no), &want), Decision::Use);
-        let want = Want { force: true, ..Want::default() };
-        assert_eq!(decide(&after(4000), Some(&held), true, Some(&no), &want), Decision::Refresh);
+        for want in [Want { force: true, ..Want::default() }, Want { insists: true, ..Want::default() }] {
+            assert_eq!(decide(&after(4000), Some(&held), true, Some(&no), &want), Decision::Refresh);
+        }
     }
 
     #[test]
