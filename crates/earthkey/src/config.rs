@@ -70,13 +70,15 @@ pub struct Profile {
     pub flow: Option<String>,
     /// The file of a service account's key, which stays where it is.
     pub key: Option<String>,
+    /// The project that requests with that key are counted for.
+    pub project: Option<String>,
 }
 
 impl Profile {
-    const KEYS: [&'static str; 6] = ["url", "client_id", "provider", "issuer", "flow", "key"];
+    const KEYS: [&'static str; 7] = ["url", "client_id", "provider", "issuer", "flow", "key", "project"];
 
-    fn fields(&self) -> [&Option<String>; 6] {
-        [&self.url, &self.client_id, &self.provider, &self.issuer, &self.flow, &self.key]
+    fn fields(&self) -> [&Option<String>; 7] {
+        [&self.url, &self.client_id, &self.provider, &self.issuer, &self.flow, &self.key, &self.project]
     }
 }
 
@@ -145,8 +147,8 @@ impl Config {
         let table = self.document.get(self.table).and_then(|logins| logins.get(login.to_string()));
         let text =
             |key: &str| table.and_then(|table| table.get(key)).and_then(Item::as_str).map(str::to_owned);
-        let [url, client_id, provider, issuer, flow, key] = Profile::KEYS.map(text);
-        Profile { url, client_id, provider, issuer, flow, key }
+        let [url, client_id, provider, issuer, flow, key, project] = Profile::KEYS.map(text);
+        Profile { url, client_id, provider, issuer, flow, key, project }
     }
 
     /// Returns the logins of a system that something is remembered of.

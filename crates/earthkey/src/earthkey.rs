@@ -35,6 +35,7 @@ use crate::refresh;
 use crate::refresh::Access;
 use crate::refresh::Provider;
 use crate::refresh::Want;
+use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::ledger::Binding;
@@ -44,6 +45,9 @@ use crate::system::Checked;
 use crate::system::Context;
 use crate::system::NamedBy;
 use crate::system::Source;
+
+/// How often a login is resolved that others replace meanwhile.
+const MAX_ROUNDS: usize = 3;
 
 /// The flow of a grant that a variable or the configuration gives.
 const GIVEN: &str = "given";
@@ -147,21 +151,52 @@ impl Earthkey {
         if let Some(answer) = self.recorded(&arguments, want) {
             return Ok(answer);
         }
-        let config = Config::load(&self.host)?;
-        let cx = Context::new(&self.host, &config);
-        let source = system::resolve(&cx, login).await?;
-        // A form that this login does not have must not cost a refresh.
-        if form == Form::Header && source.bearer == system::Bearer::Unknown {
-            return Err(system::openeo::no_back_end(login));
+        if want.audience.is_some() && login.system.is_of_google() {
+            return Err(Error::usage("Google's access tokens have no audience")
+                .hint(format!("name scopes instead: `earthkey token {login} --scopes S,S`")));
         }
-        let keep = self.keep(&source).await?;
+        let mut rounds = 1;
+        loop {
+            let config = Config::load(&self.host)?;
+            let cx = Context::new(&self.host, &config);
+            let source = system::resolve(&cx, login).await?;
+            let answered = self.answer_by(&cx, &source, want, &arguments).await;
+            // Another login may have been put into the home since it was looked at, with another client.
+            if answered.is_ok() || rounds == MAX_ROUNDS || !self.has_been_replaced(&source).await {
+                return answered;
+            }
+            rounds += 1;
+        }
+    }
+
+    async fn answer_by(
+        &self,
+        cx: &Context<'_>,
+        source: &Source,
+        want: &Want,
+        arguments: &Arguments<'_>,
+    ) -> Result<(Access, Vec<String>)> {
+        let is_header = arguments.form == Form::Header;
+        // A form that this login does not have must not cost a refresh.
+        if is_header && source.bearer == system::Bearer::Unknown {
+            return Err(system::openeo::no_back_end(&source.login));
+        }
+        let keep = self.keep(source).await?;
         // A token that is still good belongs where its grant belongs.
-        using::check_issuer(&self.host, &source, &keep)?;
-        let using = Using { host: &self.host, source: &source, keep: &keep, want };
+        using::check_issuer(&self.host, source, &keep)?;
+        let using = Using { host: &self.host, source, keep: &keep, want };
         let access = refresh::token(&self.host, &keep, &using, want).await?;
-        let lines = if form == Form::Header { header_lines(&source, &access)? } else { Vec::new() };
-        self.remember(&cx, &arguments, &using, &access, &lines);
+        let lines = if is_header { header_lines(source, &access)? } else { Vec::new() };
+        self.remember(cx, arguments, &using, &access, &lines);
         Ok((access, lines))
+    }
+
+    /// Returns whether the home says another client or endpoint by now than it did when it was resolved.
+    async fn has_been_replaced(&self, before: &Source) -> bool {
+        let Ok(config) = Config::load(&self.host) else { return false };
+        let cx = Context::new(&self.host, &config);
+        let now = system::resolve(&cx, &before.login).await;
+        now.is_ok_and(|now| before.is_resolved && now.issued_to != before.issued_to)
     }
 
     /// Answers from a record, if one holds and is fresh enough.
@@ -296,7 +331,9 @@ impl Earthkey {
         let cx = Context::new(&self.host, &config);
         let source = system::resolve(&cx, login).await?;
         let keep = self.keep(&source).await?;
-        let recorded = keep.ledger()?.entries.binding.and_then(|binding| binding.account);
+        let grant = keep.contents()?.and_then(|contents| contents.fingerprint());
+        let entries = keep.ledger()?.entries;
+        let recorded = entries.binding_of(grant).and_then(|binding| binding.account.clone());
         if let Some(account) = recorded.or(source.account) {
             return Ok(account);
         }
@@ -311,13 +348,21 @@ impl Earthkey {
     pub async fn logout(&self, login: &Login, revoke: bool) -> Result<LoggedOut> {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
+        let nothing = LoggedOut { was_signed_in: false, revoked: false };
+        if system::is_by_key(&cx, login) {
+            return self.forget_key(&cx, login, revoke).await;
+        }
         let source = match system::resolve(&cx, login).await {
             Ok(source) => source,
-            Err(error) if error.kind() == crate::error::ErrorKind::LoginRequired => {
-                return Ok(LoggedOut { was_signed_in: false, revoked: false });
-            }
+            Err(error) if error.kind() == crate::error::ErrorKind::LoginRequired => return Ok(nothing),
             Err(error) => return Err(error),
         };
+        if let Some(NamedBy::Other(other)) = source.named_by {
+            self.host.interaction.tell(&Notice::Line(&format!(
+                "`{login}` has no login of its own; the one of `{other}` stays: `earthkey logout {other}`"
+            )));
+            return Ok(nothing);
+        }
         if source.given.is_some() {
             return Err(Error::configuration(format!(
                 "`{login}` is given by a variable or the configuration, so it cannot be ended here"
@@ -330,25 +375,36 @@ impl Earthkey {
             ))
             .hint(format!("do without it: `unset {variable}`")));
         }
-        let Some(keep) = Keep::open(&self.host, &source.home)? else {
-            return Ok(LoggedOut { was_signed_in: false, revoked: false });
-        };
-        if source.named_by == Some(NamedBy::Login) && revoke {
-            return Err(Error::usage("a key is not revoked by its provider's clients")
-                .hint("delete it: https://console.cloud.google.com/iam-admin/serviceaccounts")
-                .hint(format!("or forget it here alone: `earthkey logout {login}`")));
-        }
-        if source.named_by == Some(NamedBy::Login) {
-            // The key belongs to whoever put it where it is.
-            Config::forget(&self.host, login)?;
-            keep.clear().await?;
-            self.host.records.remove_login(&label(&source, &keep));
-            return Ok(LoggedOut { was_signed_in: true, revoked: false });
+        let Some(keep) = Keep::open(&self.host, &source.home)? else { return Ok(nothing) };
+        if matches!(keep.contents(), Ok(Some(Contents { grant: Some(Grant::ServiceAccount(_)), .. }))) {
+            let path = keep.places().home.display();
+            return Err(Error::configuration(format!("`{path}` is a key, which stays where it is"))
+                .hint(format!("if nothing needs it any more: `rm {path}`")));
         }
         let revoked = if revoke { self.revoke(&source, &keep).await? } else { false };
         let was_signed_in = keep.clear().await?;
         self.host.records.remove_login(&label(&source, &keep));
         Ok(LoggedOut { was_signed_in, revoked })
+    }
+
+    /// Forgets where the key of a login is. The key belongs to whoever put it there, and need not be
+    /// there any more.
+    async fn forget_key(&self, cx: &Context<'_>, login: &Login, revoke: bool) -> Result<LoggedOut> {
+        if revoke {
+            return Err(Error::usage("a key is not revoked by its provider's clients")
+                .hint("delete it: https://console.cloud.google.com/iam-admin/serviceaccounts")
+                .hint(format!("or forget it here alone: `earthkey logout {login}`")));
+        }
+        let source = system::resolve(cx, login).await;
+        Config::forget(&self.host, login)?;
+        if let Ok(source) = source
+            && source.named_by == Some(NamedBy::Login)
+            && let Some(keep) = Keep::open(&self.host, &source.home)?
+        {
+            keep.clear().await?;
+            self.host.records.remove_login(&label(&source, &keep));
+        }
+        Ok(LoggedOut { was_signed_in: true, revoked: false })
     }
 
     /// Asks the provider to revoke the grant; the login stays if the provider does not.

@@ -162,6 +162,11 @@ impl Plan {
         })
     }
 
+    /// Returns the flow that needs no browser of this machine, as far as the provider offers one.
+    pub(crate) fn elsewhere(&self) -> &'static str {
+        if self.metadata.device_authorization_endpoint.is_some() { "device" } else { "paste" }
+    }
+
     /// Returns the provider's further parameters but for those that the person decides, which a
     /// request must not have twice (RFC 6749, section 3.1).
     pub(crate) fn parameters_of_provider(&self) -> Vec<(String, String)> {

@@ -107,8 +107,8 @@ pub trait Provider: std::marker::Send + Sync {
     /// Returns the command that signs in anew.
     fn login_command(&self) -> String;
 
-    /// Returns what is known of the provider's habits that may explain a refusal.
-    fn about_refusal(&self, error: &str, description: &str) -> Option<&'static str>;
+    /// Returns an error that says what a refusal means at this provider, if it is known there.
+    fn explain(&self, refusal: &Remembered, grant: Option<&Grant>) -> Option<Error>;
 
     /// Returns the token at hand, given what the home holds.
     fn at_hand(&self, contents: &Contents) -> Option<Access>;
@@ -194,7 +194,7 @@ impl Refresh<'_> {
             (Decision::LoginRequired, _) => Err(self.login_required(
                 "the access token has expired and there is no refresh token to obtain another with",
             )),
-            (Decision::Refused, _) => Err(self.refused(refusal)),
+            (Decision::Refused, _) => Err(self.refused(refusal, contents.grant.as_ref())),
         }
     }
 
@@ -338,7 +338,9 @@ impl Refresh<'_> {
         match outcome.kind {
             // Another client's, or other scopes', are not this caller's.
             OutcomeKind::Refused => match self.remembered(&contents, &ledger) {
-                Some(refusal) if refusal.at == outcome.at => Err(self.refused(Some(refusal))),
+                Some(refusal) if refusal.at == outcome.at => {
+                    Err(self.refused(Some(refusal), contents.grant.as_ref()))
+                }
                 _ => Ok(None),
             },
             OutcomeKind::Failed => Err(Error::network(outcome.message.clone())
@@ -400,11 +402,14 @@ impl Refresh<'_> {
         Error::login_required(why).hint(self.sign_in_hint())
     }
 
-    fn refused(&self, refusal: Option<&Remembered>) -> Error {
+    fn refused(&self, refusal: Option<&Remembered>, grant: Option<&Grant>) -> Error {
         let Some(refusal) = refusal else { return Error::refused("the provider refused the login") };
         let wait = refusal.until.saturating_sub(self.host.clock.now());
-        outcome::refusal_error(&refusal.error, refusal.description.as_deref(), self.provider)
-            .hint(format!("the provider is not asked again for {wait} seconds, unless with `--refresh`"))
+        let error = outcome::refusal_error(refusal, grant, self.provider);
+        if wait == 0 {
+            return error;
+        }
+        error.hint(format!("the provider is not asked again for {wait} seconds, unless with `--refresh`"))
     }
 
     fn sign_in_hint(&self) -> String {

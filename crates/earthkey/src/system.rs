@@ -43,6 +43,10 @@ use crate::secret::Password;
 use crate::secret::RefreshToken;
 use crate::store::Home;
 
+/// How long a file that is absent or torn is given to come back: other programs remove it before they
+/// write, and truncate it.
+const SETTLE: Duration = Duration::from_millis(250);
+
 /// How long a person is waited for unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -135,10 +139,15 @@ pub async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
         System::Earthengine => earthengine::resolve(cx, login).await,
         System::Google => google::resolve(cx, login),
         System::Gemini => gemini::resolve(cx, login),
-        System::Oidc => oidc::resolve(cx, login),
+        System::Oidc => oidc::resolve(cx, login).await,
         System::Earthscope => earthscope::resolve(cx, login),
         System::Openeo => openeo::resolve(cx, login).await,
     }
+}
+
+/// Returns whether a login is by a key whose place is remembered.
+pub fn is_by_key(cx: &Context<'_>, login: &Login) -> bool {
+    login.system.is_of_google() && google::has_key(cx, login)
 }
 
 /// Finds every login of a system, without the network.

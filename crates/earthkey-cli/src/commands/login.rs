@@ -75,7 +75,7 @@ pub(crate) struct LoginArguments {
     client_id: Option<String>,
 
     /// Read the client's secret from standard input
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["quiet", "finish"])]
     client_secret_stdin: bool,
 
     /// The file of a client of your own, as Google's console hands it out
@@ -94,7 +94,7 @@ pub(crate) struct LoginArguments {
     #[arg(long, value_name = "P")]
     quota_project: Option<String>,
 
-    /// Keep no such project, not even the one of an earlier login
+    /// Keep no project for requests, not even the one of an earlier login
     #[arg(long, conflicts_with = "quota_project")]
     no_quota_project: bool,
 
@@ -143,6 +143,16 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let login: Login = arguments.login.parse()?;
     let flow = arguments.flow.as_deref().map(str::parse).transpose()?;
+    if arguments.key.as_deref() == Some(Path::new("-")) {
+        return Err(Error::usage("a key is used where it lies, so that it needs a file")
+            .hint(format!("earthkey login {login} --flow service-account --key FILE"))
+            .into());
+    }
+    if arguments.key.is_some() && (arguments.quiet || arguments.finish) {
+        return Err(Error::usage("a key signs in at once, without a page")
+            .hint(format!("leave `--quiet` out: `earthkey login {login} --key FILE`"))
+            .into());
+    }
     let mut options = LoginOptions {
         url: arguments.url,
         flow,

@@ -1,15 +1,19 @@
 //! People who sign in to Google: Earth Engine, Application Default Credentials, Gemini.
 
+use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use earthkey_sandbox::Change;
 use earthkey_sandbox::Realm;
 use earthkey_sandbox::robot::Person;
 use insta::assert_snapshot;
 use serde_json::Value;
+use url::Url;
 
 use crate::machine::Ended;
 use crate::machine::Machine;
+use crate::machine::eventually;
 use crate::machine::visit;
 
 pub(crate) const EARTH_ENGINE: &str = ".config/earthengine/credentials";
@@ -78,6 +82,80 @@ fn earth_engine_by_a_browser() {
     assert!(checked["found"].as_str().unwrap().ends_with(", project my-project"), "{checked}");
     let requests = machine.control().requests(Some(&format!("/{called}")));
     assert_eq!(requests.last().unwrap().quota_project.as_deref(), Some("my-project"));
+}
+
+#[test]
+fn the_browser_of_this_machine_is_opened_and_its_cookie_wanted() {
+    let mut machine = Machine::new();
+    let (browser, record) = (machine.path("browser"), machine.path("visited"));
+    let script = format!("#!/bin/sh\nprintf '%s' \"$1\" >{0}.new && mv {0}.new {0}\n", record.display());
+    fs::write(&browser, script).unwrap();
+    fs::set_permissions(&browser, fs::Permissions::from_mode(0o700)).unwrap();
+    machine.set("BROWSER", browser.to_str().unwrap());
+    for login in ["earthengine", "google"] {
+        let _ = fs::remove_file(&record);
+        let running = machine.start(machine.command(&["login", login]));
+        let opened = eventually("a browser", || fs::read_to_string(&record).ok());
+        let page: Url = opened.parse().unwrap();
+        // A provider knows the client by this name; what the browser is given holds no secret.
+        assert_eq!(page.host_str(), Some("localhost"));
+        assert!(page.path().starts_with("/start/") && page.query().is_none(), "{page}");
+        let visited = visit(&Person::ada(), &page);
+        let ended = running.end().succeeds();
+        assert!(ended.stderr.contains("A browser is being opened"), "{}", ended.stderr);
+        assert!(visited.text.contains("terminal") && visited.url.query().is_none(), "{}", visited.text);
+    }
+}
+
+#[test]
+fn a_login_that_is_borrowed_is_not_ended() {
+    let machine = Machine::new();
+    let client = download_client(&machine);
+    sign_in(&machine, &["google"]).succeeds();
+    for login in ["earthengine", "gemini"] {
+        machine.prints(&["token", login]);
+        for arguments in [&["logout", login][..], &["logout", login, "--revoke", "--yes"]] {
+            let ended = machine.run(arguments).succeeds();
+            assert!(ended.stderr.contains("the one of `google` stays"), "{}", ended.stderr);
+        }
+    }
+    assert!(machine.path(ADC).exists());
+    machine.prints(&["token", "google", "--refresh"]);
+    // What is one's own is ended, once.
+    sign_in(&machine, &["gemini", "--client-id-file", &client]).succeeds();
+    for _ in 0..2 {
+        machine.run(&["logout", "gemini"]).succeeds();
+    }
+    assert!(!machine.path(GEMINI).exists() && machine.path(ADC).exists());
+}
+
+#[test]
+fn a_client_that_was_named_is_used_again() {
+    let machine = Machine::new();
+    let client = download_client(&machine);
+    for (login, file) in [("earthengine", EARTH_ENGINE), ("google", ADC)] {
+        sign_in(&machine, &[login, "--client-id-file", &client]).succeeds();
+        let id = parsed(&machine.read(file))["client_id"].clone();
+        assert!(id.as_str().unwrap().starts_with("424242424242-"), "{id}");
+        sign_in(&machine, &[login]).succeeds();
+        assert_eq!(parsed(&machine.read(file))["client_id"], id);
+    }
+    // One that the system's own client put there is not: no browser of ours may come back to it.
+    let mut file = parsed(&machine.read(EARTH_ENGINE));
+    file["client_id"] = "4242-of-a-notebook".into();
+    machine.write(EARTH_ENGINE, &file.to_string());
+    let ended = sign_in(&machine, &["earthengine"]).succeeds();
+    assert!(ended.stderr.contains("The client 517222506229-"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_file_of_another_kind_is_not_replaced_unasked() {
+    let machine = Machine::new();
+    machine.write(ADC, r#"{"type": "external_account"}"#);
+    let error = machine.fails(&["login", "google", "--flow", "paste"], 6);
+    assert!(error.contains("holds credentials of type `external_account`\n"), "{error}");
+    sign_in(&machine, &["google", "--force"]).succeeds();
+    assert_eq!(machine.read(&format!("{ADC}.damaged")), r#"{"type": "external_account"}"#);
 }
 
 #[test]
@@ -406,8 +484,8 @@ fn what_google_refuses_is_told_by_its_kind() {
     caused by: invalid_grant: Token has been expired or revoked.
     credential: `earthengine` from ~/.config/earthengine/credentials
 
-    hint: it has expired, was revoked or was replaced elsewhere; sign in: `earthkey login earthengine`
-    hint: Google ends logins after 7 days where the client's consent screen is in testing, and all of a person's when the password changes
+    hint: sign in: `earthkey login earthengine`
+    hint: Google ends logins after 7 days where the client's consent screen is in testing; a person or an administrator may have ended it, too
     ");
     let error = sign_in_as(&machine, &["google"], &Person::ada().denying()).fails(4);
     assert!(error.starts_with("error: the sign-in was denied"), "{error}");
@@ -441,9 +519,11 @@ fn options_of_another_system_are_no_mystery() {
         let error = machine.fails(&[&["login"], arguments].concat(), 2);
         assert!(error.starts_with(&format!("error: {told}\n")), "{error}");
     }
-    for project in ["a b", "p\r\nX-Evil: 1", "ä"] {
+    for project in ["a b", "p\r\nX-Evil: 1", "ä", ".."] {
         machine.fails(&["login", "earthengine", "--project", project, "--flow", "paste"], 6);
+        machine.fails(&["login", "google", "--quota-project", project, "--flow", "paste"], 6);
     }
+    machine.fails(&["token", "google", "--audience", "a"], 2);
     let error = machine.fails(&["check", "oidc", "--project", "p"], 3);
     assert!(error.starts_with("error: `oidc` is not signed in"), "{error}");
 }

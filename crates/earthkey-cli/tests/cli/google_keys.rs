@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use earthkey_sandbox::Change;
 use earthkey_sandbox::Expiring;
+use earthkey_sandbox::Fault;
 use earthkey_sandbox::Realm;
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -99,7 +100,9 @@ fn a_key_goes_before_the_file_of_a_person_and_a_person_may_take_over() {
     sign_in(&machine, &["earthengine"]).succeeds();
     let persons = machine.prints(&["token", "earthengine"]);
     let key = download_key(&machine, "key.json");
-    machine.run(&["login", "earthengine", "--key", &key]).succeeds();
+    let error = machine.fails(&["login", "earthengine", "--key", &key], 3);
+    assert!(error.contains("there is a login of a person in ~/.config/earthengine/credentials"), "{error}");
+    machine.run(&["login", "earthengine", "--key", &key, "--force"]).succeeds();
     assert_ne!(machine.prints(&["token", "earthengine"]), persons);
     assert_eq!(machine.prints(&["whoami", "earthengine"]), "robot@sandbox-project.iam.gserviceaccount.com");
     sign_in(&machine, &["earthengine", "--flow", "loopback"]).succeeds();
@@ -115,7 +118,83 @@ fn a_key_may_lie_where_nothing_can_be_written() {
     machine.set("GOOGLE_APPLICATION_CREDENTIALS", key);
     let token = machine.prints(&["token", "google"]);
     assert_ne!(machine.prints(&["token", "google", "--refresh"]), token);
+    // Whoever may write everywhere, as root may, has written nothing there either.
+    assert_eq!(fs::read_dir(machine.path("sealed")).unwrap().count(), 1);
     fs::set_permissions(machine.path("sealed"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_login_by_a_key_is_ended_whatever_has_become_of_the_key() {
+    let machine = Machine::new();
+    for text in [None, Some("torn")] {
+        let key = download_key(&machine, "key.json");
+        machine.run(&["login", "google", "--key", &key]).succeeds();
+        match text {
+            None => fs::remove_file(&key).unwrap(),
+            Some(text) => machine.write("key.json", text),
+        }
+        machine.run(&["logout", "google"]).succeeds();
+        assert_eq!(machine.json(&["status", "--json"]), Value::Array(Vec::new()));
+    }
+    // A key in the place of gcloud's file is no login of ours to remove.
+    machine.write(ADC, &machine.control().service_account_key(None).to_string());
+    let error = machine.fails(&["logout", "google"], 6);
+    assert!(error.contains("is a key, which stays where it is"), "{error}");
+}
+
+#[test]
+fn the_project_of_a_key_is_the_one_that_was_named_with_it() {
+    let machine = Machine::new();
+    let key = download_key(&machine, "key.json");
+    let project = |login: &str| {
+        let header = machine.prints(&["header", login]);
+        header.split_once("x-goog-user-project: ").map(|(_, project)| project.to_owned())
+    };
+    machine.write(ADC, r#"{"quota_project_id": "of-a-person"}"#);
+    machine.run(&["login", "earthengine/a", "--key", &key]).succeeds();
+    assert_eq!(project("earthengine/a").as_deref(), Some("sandbox-project"), "gcloud's is a person's");
+    machine.run(&["login", "earthengine/a", "--key", &key, "--project", "named"]).succeeds();
+    assert_eq!(project("earthengine/a").as_deref(), Some("named"));
+    machine.run(&["login", "google/b", "--key", &key, "--quota-project", "named"]).succeeds();
+    assert_eq!(project("google/b").as_deref(), Some("named"));
+    machine.fails(&["login", "google/b", "--key", &key, "--client-id", "x", "--force"], 2);
+}
+
+#[test]
+fn a_key_of_another_server_leaves_nothing_beside_it_and_survives_refresh_tokens() {
+    let machine = Machine::new();
+    let mut key = machine.control().service_account_key(None);
+    key["token_uri"] = format!("{}/elsewhere", machine.url()).into();
+    machine.write("keys/key.json", &key.to_string());
+    let path = machine.path("keys/key.json").to_str().unwrap().to_owned();
+    let body = r#"{"access_token": "ya29.elsewhere", "expires_in": 1, "refresh_token": "foreign-one"}"#;
+    let fault =
+        Fault { path: "/elsewhere".into(), body: Some(body.into()), times: Some(9), ..Fault::default() };
+    machine.control().add_fault(fault).unwrap();
+    machine.run(&["login", "google/far", "--key", &path]).succeeds();
+    for _ in 0..2 {
+        machine.prints(&["token", "google/far", "--refresh"]);
+    }
+    assert_eq!(fs::read_dir(machine.path("keys")).unwrap().count(), 1);
+    assert_eq!(machine.read("keys/key.json"), key.to_string());
+}
+
+#[test]
+fn those_who_wait_for_a_refused_key_are_refused_with_it() {
+    let machine = Machine::new();
+    let key = download_key(&machine, "key.json");
+    machine.run(&["login", "google/many", "--key", &key]).succeeds();
+    machine.control().expire(Realm::Google, Expiring::Keys);
+    let slow = Fault { delay_ms: 1000, ..Fault::at("/google/oauth2.googleapis.com/token") };
+    machine.control().add_fault(slow).unwrap();
+    let before = requests(&machine);
+    let running: Vec<_> =
+        (0..4).map(|_| machine.start(machine.command(&["token", "google/many", "--refresh"]))).collect();
+    for running in running {
+        let error = running.end().fails(4);
+        assert!(error.contains("is not accepted\n") && error.contains("hint: it was deleted"), "{error}");
+    }
+    assert_eq!(requests(&machine) - before, 1);
 }
 
 #[test]
@@ -204,7 +283,9 @@ fn keys_that_cannot_be_used_are_told_of() {
     let error = told(&broken.to_string());
     assert!(error.contains("caused by: `private_key` is missing\n"), "{error}");
     fs::remove_file(&path).unwrap();
-    machine.fails(&login, 3);
+    machine.fails(&login, 6);
+    machine.fails(&["login", "google", "--key", "-"], 2);
+    machine.fails(&["login", "google", "--key", &path, "--quiet"], 2);
     machine.fails(&["login", "google", "--flow", "service-account"], 2);
     machine.fails(&["login", "google", "--flow", "paste", "--key", &path], 2);
     assert!(!machine.path(".config/earthkey/config.toml").exists(), "what does not work is not remembered");

@@ -76,6 +76,77 @@ fn a_login_that_appears_or_goes_decides_whose_token_it_is() {
 }
 
 #[test]
+fn a_project_that_no_header_can_hold_is_left_out_and_told() {
+    let machine = Machine::new();
+    sign_in(&machine, &["earthengine"]).succeeds();
+    for (place, file) in [(ADC, r#"{"quota_project_id": "p\nX-Evil: injected"}"#), (EARTH_ENGINE, "")] {
+        if file.is_empty() {
+            change(&machine, place, |file| file["project"] = "../../x?y=1#".into());
+        } else {
+            machine.write(place, file);
+        }
+        let ended = machine.run(&["header", "earthengine"]).succeeds();
+        assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
+        assert!(ended.stderr.contains("is no id of a project"), "{}", ended.stderr);
+        machine.fails(&["check", "earthengine"], 6);
+    }
+    // Nobody is kept from signing out by it.
+    machine.run(&["logout", "earthengine"]).succeeds();
+}
+
+#[test]
+fn a_file_that_stays_torn_is_damaged() {
+    let machine = Machine::new();
+    sign_in(&machine, &["earthengine"]).succeeds();
+    sign_in(&machine, &["google"]).succeeds();
+    for (login, place) in [("earthengine", EARTH_ENGINE), ("google", ADC)] {
+        let whole = machine.read(place);
+        machine.write(place, "");
+        let error = machine.fails(&["token", login, "--refresh"], 7);
+        assert!(error.contains("is damaged"), "{error}");
+        machine.write(place, &whole);
+    }
+}
+
+#[test]
+fn addresses_in_a_file_of_googles_libraries_are_not_followed() {
+    let machine = Machine::new();
+    sign_in(&machine, &["google"]).succeeds();
+    change(&machine, ADC, |file| {
+        file["auth_uri"] = "http://127.0.0.1:1/auth".into();
+        file["token_uri"] = "http://127.0.0.1:1/token".into();
+    });
+    machine.prints(&["token", "google", "--refresh"]);
+    assert_eq!(machine.token_requests(Realm::Google, "refresh_token"), 1);
+}
+
+#[test]
+fn another_login_of_the_client_is_bound_to_nothing_of_the_former() {
+    // As after a trial with a sandbox that is gone: what it issued is bound to it, and nothing else.
+    let machine = Machine::new();
+    sign_in(&machine, &["earthengine"]).succeeds();
+    let other = Machine::new();
+    sign_in(&other, &["earthengine"]).succeeds();
+    machine.write(EARTH_ENGINE, &other.read(EARTH_ENGINE));
+    let mut command = machine.command(&["token", "earthengine"]);
+    command.env("EARTHKEY_SANDBOX", other.url());
+    machine.start(command).end().succeeds();
+}
+
+#[test]
+fn no_refresh_token_outlives_its_login_in_a_ledger() {
+    let machine = Machine::new();
+    sign_in(&machine, &["google"]).succeeds();
+    machine.prints(&["token", "google", "--refresh"]);
+    let file: Value = serde_json::from_str(&machine.read(ADC)).unwrap();
+    let token = file["refresh_token"].as_str().unwrap();
+    fs::remove_file(machine.path(ADC)).unwrap();
+    let is_there = |bytes: &[u8]| bytes.windows(token.len()).any(|part| part == token.as_bytes());
+    let kept: Vec<_> = machine.contents().into_iter().filter(|(_, bytes)| is_there(bytes)).collect();
+    assert!(kept.is_empty(), "{:?}", kept.iter().map(|(path, _)| path).collect::<Vec<_>>());
+}
+
+#[test]
 fn variables_decide_whose_token_it_is() {
     let mut machine = Machine::new();
     sign_in(&machine, &["google", "--quota-project", "of-file"]).succeeds();

@@ -75,7 +75,7 @@ fn a_port_that_is_taken_is_named() {
     caused by: Address already in use (os error 98)
 
     hint: name another port, or none: `--flow loopback:PORT`, `--flow loopback`
-    hint: or sign in without a port: `--flow paste`, `--flow device`
+    hint: or sign in without a port: `--flow paste`
     ");
     assert_eq!(machine.contents(), BTreeMap::new());
 }

@@ -38,6 +38,7 @@ use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::keep::Held;
 use crate::store::ledger::Binding;
+use crate::store::slot::Rotation;
 use crate::system;
 use crate::system::Context;
 use crate::system::LoginOptions;
@@ -97,17 +98,12 @@ impl Earthkey {
             ))
             .hint("unset the variable, or remove the line from the configuration, then sign in"));
         }
-        if let Some(NamedBy::Variable(variable)) = signing.source.named_by {
-            return Err(Error::configuration(format!(
-                "`{variable}` names another login, which would hide this one"
-            ))
-            .hint(format!("do without it, then sign in: `unset {variable}`")));
-        }
+        refuse_hidden(&signing)?;
         if signing.flow == Flow::Refresh {
             return Box::pin(self.login_with_token(signing, options)).await;
         }
         if signing.flow == Flow::ServiceAccount {
-            return Box::pin(self.login_with_key(&signing)).await;
+            return Box::pin(self.login_with_key(&cx, &signing, options)).await;
         }
         // Whoever cannot keep a grant need not ask a person for one.
         let keep = self.prepare(&signing.source, options.force).await?;
@@ -164,6 +160,7 @@ impl Earthkey {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let signing = system::plan(&cx, login, options).await?;
+        refuse_hidden(&signing)?;
         if !matches!(signing.flow, Flow::Loopback(_) | Flow::Paste) {
             return Err(Error::usage(format!("the flow `{}` has no page to print", signing.flow.name()))
                 .hint(format!("sign in without `--quiet`: `earthkey login {login}`")));
@@ -202,6 +199,7 @@ impl Earthkey {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let signing = system::plan(&cx, login, &options).await?;
+        refuse_hidden(&signing)?;
         let issuer = &signing.plan.metadata.issuer;
         if asked.issuer.as_ref() != Some(issuer) {
             return Err(Error::configuration(format!(
@@ -266,14 +264,25 @@ impl Earthkey {
             scopes: Some(access.scopes),
         };
         let granted = Granted { response, claims: None };
-        let signed_in = self.keep_granted(&signing, &keep, granted, options).await?;
-        proof_keep.clear().await?;
-        Ok(signed_in)
+        let signed_in = self.keep_granted(&signing, &keep, granted, options).await;
+        // The token is as good as before where none replaces it; else its successor may be here alone.
+        if signed_in.is_ok() || proof.home.rotation == Rotation::Never {
+            proof_keep.clear().await?;
+        }
+        signed_in
     }
 
     /// Proves a key by signing with it, and remembers where it is. The file stays as it is.
-    async fn login_with_key(&self, signing: &Signing) -> Result<SignedIn> {
+    async fn login_with_key(
+        &self,
+        cx: &Context<'_>,
+        signing: &Signing,
+        options: &LoginOptions,
+    ) -> Result<SignedIn> {
         let Signing { source, profile, flow, .. } = signing;
+        if !options.force && !system::is_by_key(cx, &source.login) {
+            self.agree_to_hide(cx, &source.login).await?;
+        }
         let keep = Keep::create(&self.host, &source.home)?;
         let want = Want { force: true, ..Want::default() };
         let using = Using { host: &self.host, source, keep: &keep, want: &want };
@@ -353,6 +362,7 @@ impl Earthkey {
             account: account.clone(),
             subject,
             granted_at: self.host.clock.now(),
+            grant: None,
         };
         let own = own_grant(signing, options);
         let contents =
@@ -421,7 +431,7 @@ impl Earthkey {
         let plays_over_real = present.grant.is_some()
             && using::is_of_sandbox(contents.grant.as_ref())
             && !using::is_of_sandbox(present.grant.as_ref());
-        let old = match keep.ledger()?.entries.binding {
+        let old = match keep.ledger()?.entries.binding_of(present.fingerprint()).cloned() {
             Some(old) => old,
             // What the system's own client put there says less of itself.
             None if plays_over_real => Binding::default(),
@@ -462,6 +472,21 @@ impl Earthkey {
         contents.map_or_else(|| source.scopes.clone(), |contents| contents.scopes.unwrap_or_default())
     }
 
+    /// Asks before a key takes the place of a person's login, which it goes before from then on.
+    async fn agree_to_hide(&self, cx: &Context<'_>, login: &Login) -> Result<()> {
+        let Ok(present) = system::resolve(cx, login).await else { return Ok(()) };
+        if present.named_by.is_some() {
+            return Ok(());
+        }
+        let Some(keep) = Keep::open(&self.host, &present.home)? else { return Ok(()) };
+        if !matches!(keep.contents(), Ok(Some(_))) {
+            return Ok(());
+        }
+        let place = display(&present.home.path, &self.host.env);
+        let text = format!("there is a login of a person in {place}; a key would go before it");
+        self.agree(&text, "or keep both: sign in under another name, as `SYSTEM/NAME`").await
+    }
+
     /// Asks whether a login may be replaced.
     async fn agree(&self, text: &str, instead: &str) -> Result<()> {
         if self.host.interaction.can_ask() {
@@ -481,7 +506,13 @@ impl Earthkey {
         if !signing.source.login.system.is_of_google() {
             return Ok(granted);
         }
-        let (has, lacks): (Vec<_>, Vec<_>) = asked.iter().cloned().partition(|scope| granted.contains(scope));
+        // Google writes some scopes in another way than they may be asked for.
+        let is_granted = |scope: &String| {
+            granted.contains(scope)
+                || (["email", "profile"].contains(&scope.as_str())
+                    && granted.contains(&format!("https://www.googleapis.com/auth/userinfo.{scope}")))
+        };
+        let (has, lacks): (Vec<_>, Vec<_>) = asked.iter().cloned().partition(is_granted);
         if let Some(needed) = signing.needed_scope.filter(|needed| lacks.iter().any(|scope| scope == needed))
         {
             let login = &signing.source.login;
@@ -492,10 +523,15 @@ impl Earthkey {
         if !lacks.is_empty() {
             self.host.interaction.tell(&Notice::Warning(&format!("not granted: {}", lacks.join(" "))));
         }
-        // Google writes some scopes in another way than they are asked for.
-        let others = granted.into_iter().filter(|scope| !asked.contains(scope)).filter(|_| has.is_empty());
-        Ok(has.iter().cloned().chain(others).collect())
+        Ok(has)
     }
+}
+
+/// Refuses a sign-in that nobody would hear of while a variable names another login.
+fn refuse_hidden(signing: &Signing) -> Result<()> {
+    let Some(NamedBy::Variable(variable)) = signing.source.named_by else { return Ok(()) };
+    Err(Error::configuration(format!("`{variable}` names another login, which would hide this one"))
+        .hint(format!("do without it, then sign in: `unset {variable}`")))
 }
 
 /// Refuses a flow that would wait for a person where it was said that nobody is there.

@@ -173,7 +173,7 @@ impl Earthkey {
         let refused =
             refusal.map(|refusal| refusal.description.clone().unwrap_or_else(|| refusal.error.clone()));
         let reason = refused.or_else(|| pending(reading.ledger.state, &entries));
-        let binding = entries.binding.unwrap_or_default();
+        let binding = entries.binding_of(contents.fingerprint()).cloned().unwrap_or_default();
         let known = |text: String| Some(text).filter(|text| !text.is_empty());
         let Binding { account, flow, scopes, granted_at, .. } = binding;
         let scopes = Some(scopes).filter(|scopes| !scopes.is_empty()).or_else(|| {

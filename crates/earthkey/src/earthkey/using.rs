@@ -31,6 +31,7 @@ use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::keep::Held;
+use crate::store::ledger::Remembered;
 use crate::system::Source;
 
 /// How long a token is used whose provider says nothing of its life, in seconds.
@@ -72,6 +73,15 @@ impl Using<'_> {
             source.audience.clone().unwrap_or_default(),
         ];
         parts.join("\n")
+    }
+
+    /// Refuses to send what was put into the home after the client and the endpoint were read there.
+    fn check_issued_to(&self) -> Result<()> {
+        let issued_to = self.keep.contents()?.and_then(|contents| contents.issued_to);
+        if self.source.is_resolved && issued_to != self.source.issued_to {
+            return Err(Error::store("the login was replaced while it was in use").hint("try again"));
+        }
+        Ok(())
     }
 
     fn scopes(&self) -> Vec<&str> {
@@ -139,13 +149,8 @@ impl Provider for Using<'_> {
         format!("earthkey login {}", self.source.login)
     }
 
-    fn about_refusal(&self, error: &str, description: &str) -> Option<&'static str> {
-        let is_of_google = self.source.login.system.is_of_google();
-        let has_ended = error == "invalid_grant" && description.contains("expired or revoked");
-        (is_of_google && has_ended).then_some(
-            "Google ends logins after 7 days where the client's consent screen is in testing, and all of \
-             a person's when the password changes",
-        )
+    fn explain(&self, refusal: &Remembered, grant: Option<&Grant>) -> Option<Error> {
+        self.source.explain(refusal, grant, self.host.clock.now())
     }
 
     fn at_hand(&self, contents: &Contents) -> Option<Access> {
@@ -162,6 +167,7 @@ impl Provider for Using<'_> {
                 Error::configuration(format!("`{}` has no token endpoint", self.source.issuer))
             })?;
             check_bound(self.host, self.source, self.keep, endpoint, grant)?;
+            self.check_issued_to()?;
             // A client's own credentials ask each time for what the login asked for.
             let of_login = self.keep.ledger()?.entries.binding.map(|binding| binding.scopes);
             let is_own = matches!(grant, Grant::ClientCredentials(_)) && self.source.scopes.is_empty();
@@ -225,10 +231,9 @@ pub(super) fn check_bound(
 ) -> Result<()> {
     check_sandbox(host, source, endpoint, grant)?;
     let origin = endpoint.origin().ascii_serialization();
-    let binding = keep.ledger()?.entries.binding;
-    if let Some(binding) =
-        binding.as_ref().filter(|binding| !binding.origin.is_empty() && binding.origin != origin)
-    {
+    let entries = keep.ledger()?.entries;
+    let binding = entries.binding_of(Some(grant.fingerprint()));
+    if let Some(binding) = binding.filter(|binding| !binding.origin.is_empty() && binding.origin != origin) {
         return Err(not_for(source, endpoint, format!("it was issued for `{}`", binding.origin)));
     }
     let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');

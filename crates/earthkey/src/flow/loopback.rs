@@ -166,7 +166,7 @@ impl Listener {
             Error::configuration(what)
                 .caused_by(error)
                 .hint("name another port, or none: `--flow loopback:PORT`, `--flow loopback`")
-                .hint("or sign in without a port: `--flow paste`, `--flow device`")
+                .hint("or sign in without a port: `--flow paste`")
         })
     }
 
@@ -246,8 +246,9 @@ pub async fn run(host: &Host, plan: &Plan, listener: Listener) -> Result<Returne
     let _spinner = host.interaction.waiting("waiting for the browser to come back");
     let answer = tokio::time::timeout(plan.timeout, server.outcome.recv()).await.map_err(|_| {
         Error::refused(format!("nobody signed in within {} seconds", plan.timeout.as_secs())).hint(format!(
-            "try again: `earthkey login {0}`, or on another device: `earthkey login {0} --flow device`",
-            plan.login
+            "try again: `earthkey login {0}`, or with a browser elsewhere: `earthkey login {0} --flow {1}`",
+            plan.login,
+            plan.elsewhere()
         ))
     })?;
     match answer {

@@ -33,10 +33,9 @@ pub fn attempt(host: &Host, plan: &Plan) -> Attempt {
 /// Shows the page and asks for the address it ended at.
 pub async fn ask(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<AuthorizationCode> {
     if !host.interaction.can_ask() {
-        return Err(Error::login_required("nobody is here to paste the address back").hint(format!(
-            "run `earthkey login {} --flow paste` in a terminal, or use `--flow device`",
-            plan.login
-        )));
+        let alone = if plan.elsewhere() == "device" { ", or use `--flow device`" } else { "" };
+        return Err(Error::login_required("nobody is here to paste the address back")
+            .hint(format!("run `earthkey login {} --flow paste` in a terminal{alone}", plan.login)));
     }
     plan.announce(host);
     // The browser is anywhere; one of this machine would have the page in its arguments, which

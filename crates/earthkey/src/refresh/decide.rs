@@ -117,6 +117,7 @@ mod tests {
             key: String::new(),
             error: "invalid_grant".into(),
             description: None,
+            date: None,
             count: 1,
             at: 0,
             until,

@@ -7,7 +7,6 @@ use super::Provider;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::error::printable;
 use crate::grant::Exchanged;
 use crate::grant::exchange;
 use crate::host::Host;
@@ -158,12 +157,6 @@ impl<'a> Send<'a> {
         if is_of_the_grant && self.is_replaced_soon(&attempt).await {
             return attempt.withdraw(true).await.map(Sent::Moved);
         }
-        if let Grant::ServiceAccount(account) = self.grant {
-            // Whether a signature holds depends on the clock, which may be set right at any moment.
-            let error = assertion_error(refusal, &account.email, self.host.clock.now());
-            attempt.fail(&error.to_string(), false, 0).await?;
-            return Err(error);
-        }
         let key = self.provider.refusal_key(self.grant);
         let count = attempt.refusal(&key).map_or(0, |earlier| earlier.count).saturating_add(1);
         let remembered_for = (FIRST_REFUSAL << (count - 1).min(6)).min(LONGEST_REFUSAL);
@@ -172,11 +165,17 @@ impl<'a> Send<'a> {
             key,
             error: refusal.error.clone(),
             description: refusal.description.clone(),
+            date: refusal.date,
             count,
             at: now,
             until: now + remembered_for,
         };
-        let mut error = refusal_error(&refusal.error, refusal.description.as_deref(), self.provider);
+        let mut error = refusal_error(&remembered, Some(self.grant), self.provider);
+        if matches!(self.grant, Grant::ServiceAccount(_)) {
+            // Whether a signature holds depends on the clock, which may be set right at any moment.
+            attempt.refuse_once(remembered, &error.to_string()).await?;
+            return Err(error);
+        }
         if is_of_the_grant && (sent_before || attempt.may_be_spent()) {
             error = error.hint(
                 "an earlier answer never arrived here; where a provider replaces tokens at each use and \
@@ -247,75 +246,30 @@ pub(super) fn unusable_answer(what: &str) -> Error {
 }
 
 /// Makes an error of a provider's no, with what to do about its kind.
-pub(super) fn refusal_error(error: &str, description: Option<&str>, provider: &dyn Provider) -> Error {
-    let said = description.map_or_else(|| error.to_owned(), |words| format!("{error}: {words}"));
+pub(super) fn refusal_error(refusal: &Remembered, grant: Option<&Grant>, provider: &dyn Provider) -> Error {
+    let Remembered { error, description, .. } = refusal;
+    let said = match description {
+        Some(description) => format!("{error}: {description}"),
+        None => error.clone(),
+    };
+    if let Some(explained) = provider.explain(refusal, grant) {
+        return explained.caused_by(said);
+    }
     let login = provider.login_command();
-    let says = |words: &str| description.is_some_and(|description| description.contains(words));
-    let (message, hint) = match error {
-        "invalid_grant" if says("invalid_rapt") || says("rapt_required") => (
-            "the person's organisation wants a new sign-in",
-            format!("it asks for one every so often; sign in: `{login}`"),
-        ),
-        "deleted_client" | "disabled_client" => (
-            "the client that the login was made with is gone",
-            format!("it was deleted or disabled; sign in with another: `{login}`"),
-        ),
-        "admin_policy_enforced" | "org_internal" | "access_denied" => (
-            "the provider keeps this client from this account",
-            "an administrator's rule stands behind it; ask for the client to be allowed".to_owned(),
-        ),
+    let (message, hint) = match error.as_str() {
         "invalid_grant" => (
             "the provider does not accept the refresh token any more",
             format!("it has expired, was revoked or was replaced elsewhere; sign in: `{login}`"),
         ),
         "invalid_client" | "unauthorized_client" => (
             "the provider does not accept the client",
-            format!("look at the client's id and secret, then sign in: `{login} --client-id ID`"),
+            format!("look at the client's id and secret, then sign in: `{login}`"),
         ),
         "invalid_scope" => (
             "the provider does not grant the scopes",
             format!("sign in with scopes that it grants: `{login} --scopes S,S`"),
         ),
         _ => ("the provider refused", format!("sign in anew if it stays so: `{login}`")),
-    };
-    let refused = Error::refused(message).caused_by(said).hint(hint);
-    match provider.about_refusal(error, description.unwrap_or_default()) {
-        Some(habit) => refused.hint(habit),
-        None => refused,
-    }
-}
-
-/// How far a clock may be off before that is what a refused signature is about, in seconds.
-const CLOCK_TOLERANCE: u64 = 60;
-
-/// Makes an error of a provider's no to a request that a service account signed.
-fn assertion_error(refusal: &Refusal, account: &str, now: u64) -> Error {
-    let account = printable(account, 200);
-    let description = refusal.description.as_deref().unwrap_or_default();
-    let said = format!("{}: {description}", refusal.error);
-    let new_key = "make a new key for the account, and name its file in place of this one";
-    let off = refusal.date.map(|date| (now.abs_diff(date), if now > date { "ahead of" } else { "behind" }));
-    let (message, hint) = match off.filter(|(off, _)| *off > CLOCK_TOLERANCE) {
-        Some((off, way)) if refusal.error == "invalid_grant" => (
-            "this machine's clock is wrong, so what it signs is not accepted".to_owned(),
-            format!("it is {off} seconds {way} the provider's; set it, as with `timedatectl set-ntp true`"),
-        ),
-        _ if description.contains("reasonable timeframe") => (
-            "the provider does not accept the time of the signed request".to_owned(),
-            "look at the clock of this machine: `date -u`".to_owned(),
-        ),
-        _ if description.contains("account not found") => (
-            format!("there is no account `{account}`"),
-            "it was deleted, or the key is another project's".to_owned(),
-        ),
-        _ if description.contains("Signature") => (
-            format!("the key of `{account}` is not accepted"),
-            format!("it was deleted or replaced; {new_key}"),
-        ),
-        _ if refusal.error == "invalid_scope" => {
-            (format!("`{account}` gets no token for these scopes"), "name others: `--scopes S,S`".to_owned())
-        }
-        _ => (format!("the provider refuses `{account}`"), new_key.to_owned()),
     };
     Error::refused(message).caused_by(said).hint(hint)
 }

@@ -61,7 +61,7 @@ impl Keep<'_> {
         file.ledger.state = State::Intent;
         let entries = &mut file.ledger.entries;
         entries.set_base(grant);
-        entries.set_newest(base.refresh_token());
+        entries.set_newest(self.successor_to_keep(base));
         entries.temporary.clone_from(&temporary);
         entries.owner = Some(self.host.process.owner());
         entries.deadline = deadline;
@@ -145,7 +145,7 @@ impl Attempt<'_> {
         let entries = &mut file.ledger.entries;
         entries.set_base(self.base.fingerprint());
         entries.temporary.clone_from(&self.temporary);
-        entries.set_answer(Some(body));
+        entries.set_answer(self.kept_answer());
         file.save().map_err(|error| unusable("cannot keep the answer in", &keep.places.ledger, error))
     }
 
@@ -162,7 +162,14 @@ impl Attempt<'_> {
     /// why it cannot be served, and when to try again.
     pub async fn finish(self, failure: Option<(&str, u64)>) -> Result<()> {
         let failure = failure.map(|(message, retry_in)| self.failure(message, retry_in));
-        self.keep.mark_landed(self.base.fingerprint(), self.answer, failure).await
+        let answer = self.kept_answer().map(|body| Zeroizing::new(body.to_vec()));
+        self.keep.mark_landed(self.base.fingerprint(), answer, failure).await
+    }
+
+    /// Returns the answer, as far as anybody has to know of it later: one to a key, a secret or a
+    /// password replaces none of these, whatever the provider puts into it.
+    fn kept_answer(&self) -> Option<&[u8]> {
+        self.answer.as_deref().map(Vec::as_slice).filter(|_| self.base.is_replaceable())
     }
 
     /// Gives the lease back to judge what the home holds now; an answer stays in the ledger.
@@ -200,6 +207,13 @@ impl Attempt<'_> {
             ledger.entries.outcome = Some(outcome);
         })
         .await
+    }
+
+    /// Ends the attempt with the provider's no to something that may be right at any moment: those who
+    /// wait take it for theirs, and whoever comes later asks again.
+    pub async fn refuse_once(self, refusal: Remembered, message: &str) -> Result<()> {
+        let until = refusal.at;
+        self.refuse(Remembered { until, ..refusal }, message).await
     }
 
     /// Ends the attempt with nothing; whoever comes after `retry_in` seconds may try again with

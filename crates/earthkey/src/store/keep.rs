@@ -26,6 +26,7 @@ use super::slot::Damage;
 use super::slot::Grant;
 use super::slot::Home;
 use super::slot::Privacy;
+use super::slot::Rotation;
 use super::swap::FileLock;
 use super::swap::Landing;
 use super::swap::Replaceable;
@@ -251,6 +252,8 @@ impl<'a> Keep<'a> {
 
     /// Puts a new grant into the home: a person's login.
     pub async fn put(&self, contents: &Contents, binding: Binding) -> Result<Held> {
+        let grant = contents.fingerprint().filter(|_| self.keeps_no_successors());
+        let binding = Binding { grant: grant.map(|grant| grant.to_string()), ..binding };
         let lock = FileLock::take(&self.places, self.host).await?;
         let arriving = contents
             .fingerprint()
@@ -270,7 +273,7 @@ impl<'a> Keep<'a> {
         self.update(|ledger| {
             ledger.start_anew();
             ledger.entries.refusals.clear();
-            ledger.entries.set_newest(contents.refresh_token());
+            ledger.entries.set_newest(self.successor_to_keep(contents));
             ledger.entries.binding = Some(binding);
             ledger.entries.arriving = None;
         })
@@ -417,6 +420,9 @@ impl<'a> Keep<'a> {
             let entries = &mut file.ledger.entries;
             entries.set_answer(answer.as_deref().map(Vec::as_slice));
             entries.exchange_base();
+            if self.keeps_no_successors() {
+                entries.set_newest(None);
+            }
             self.remove_temporary(entries.temporary.as_ref())?;
             file.ledger.start_anew();
             file.ledger.state = State::Landed;
@@ -433,7 +439,7 @@ impl<'a> Keep<'a> {
         let entries = &mut file.ledger.entries;
         self.remove_temporary(entries.temporary.as_ref())?;
         entries.exchange_base();
-        entries.set_newest(contents.refresh_token());
+        entries.set_newest(self.successor_to_keep(contents));
         entries.refusals.clear();
         let found = contents.fingerprint().map(|found| found.to_string());
         if let Some(arriving) = entries.arriving.take()
@@ -459,6 +465,17 @@ impl<'a> Keep<'a> {
             self.start_over(&Contents::default()).await?;
         }
         Ok(())
+    }
+
+    /// Returns whether refresh tokens stay what they are: then the home alone keeps them, and a ledger
+    /// that lies elsewhere holds nothing that would outlive a logout.
+    fn keeps_no_successors(&self) -> bool {
+        self.home.rotation == Rotation::Never
+    }
+
+    /// Returns the refresh token that the ledger keeps in case an old copy is put over it.
+    pub(super) fn successor_to_keep<'c>(&self, contents: &'c Contents) -> Option<&'c RefreshToken> {
+        contents.refresh_token().filter(|_| !self.keeps_no_successors())
     }
 
     /// Changes the ledger, durably.

@@ -140,6 +140,9 @@ pub struct Remembered {
     pub error: String,
     /// The provider's words.
     pub description: Option<String>,
+    /// The provider's clock when it said so, in Unix seconds.
+    #[serde(default)]
+    pub date: Option<u64>,
     /// Refusals in a row.
     pub count: u32,
     /// When it was refused last, in Unix seconds.
@@ -168,6 +171,10 @@ pub struct Binding {
     pub subject: Option<String>,
     /// When the grant was issued, in Unix seconds.
     pub granted_at: u64,
+    /// The fingerprint of the grant, where no answer replaces it: another one in its place is another
+    /// login, of which nothing here is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
 }
 
 impl Ledger {
@@ -228,6 +235,12 @@ impl Entries {
     /// Returns the refresh token in the provider's answer.
     pub fn successor(&self) -> Option<RefreshToken> {
         token::refresh_token_in(&self.answer()?)
+    }
+
+    /// Returns what a grant was issued for, if that is known of this very one.
+    pub fn binding_of(&self, grant: Option<Fingerprint>) -> Option<&Binding> {
+        let grant = grant.map(|grant| grant.to_string());
+        self.binding.as_ref().filter(|binding| binding.grant.is_none() || binding.grant == grant)
     }
 
     /// Returns the newest refresh token.

@@ -54,7 +54,8 @@ impl Places {
             None => directory.clone(),
             Some(apart) => {
                 // Files of one name in several directories are several homes.
-                stem.push(format!(".{}", &Fingerprint::of(&directory.to_string_lossy()).to_string()[..12]));
+                let both = format!("{}\n{}", directory.display(), apart.display());
+                stem.push(format!(".{}", &Fingerprint::of(&both).to_string()[..12]));
                 apart.clone()
             }
         };

@@ -77,6 +77,8 @@ pub struct Contents {
     pub id_token: Option<IdToken>,
     /// The scopes of the grant, in formats that keep them.
     pub scopes: Option<Vec<String>>,
+    /// Names the client and the endpoint that the grant is for, in formats that say so.
+    pub issued_to: Option<Fingerprint>,
 }
 
 /// What is long-lived: what new access tokens are obtained with.
@@ -102,6 +104,8 @@ pub enum Grant {
 pub struct ServiceAccount {
     /// The account: the `iss` of what it signs.
     pub email: String,
+    /// The server that it signs for: the `aud`.
+    pub audience: String,
     /// The key's name: the `kid` of what it signs.
     pub key_id: Option<String>,
     /// The key.
@@ -117,7 +121,7 @@ impl Grant {
             Self::Basic { username, password } => {
                 Fingerprint::of(&format!("{username}\n{}", password.expose()))
             }
-            Self::ServiceAccount(ServiceAccount { email, key_id, key }) => {
+            Self::ServiceAccount(ServiceAccount { email, key_id, key, .. }) => {
                 let key_id = key_id.as_deref().unwrap_or_default();
                 Fingerprint::of(&format!("{email}\n{key_id}\n{}", key.expose()))
             }
@@ -133,6 +137,11 @@ impl Contents {
             Some(grant) => Some(grant.fingerprint()),
             None => self.access_token.as_ref().map(AccessToken::fingerprint),
         }
+    }
+
+    /// Returns whether the grant is one that an answer may replace.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        matches!(self.grant, Some(Grant::RefreshToken(_)) | None)
     }
 
     /// Returns the refresh token, if the grant is one.
@@ -171,6 +180,7 @@ impl Contents {
             access_token: Some(answer.access_token.clone()),
             id_token: answer.id_token.clone().or_else(|| self.id_token.clone()),
             scopes: self.scopes.clone(),
+            issued_to: self.issued_to,
         }
     }
 }

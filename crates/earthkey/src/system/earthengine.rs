@@ -6,7 +6,6 @@ mod file;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use url::Url;
@@ -32,7 +31,6 @@ use crate::login::Login;
 use crate::login::System;
 use crate::oauth::client::Client;
 use crate::refresh::Access;
-use crate::store::places::damaged;
 
 /// What the client asks for, in its own order.
 const SCOPES: [&str; 4] = [
@@ -67,24 +65,23 @@ const PROJECTS_OF_CLIENTS: [&str; 7] = [
 /// Bytes of a list of algorithms that are read at most; it has some two million.
 const MAX_ALGORITHMS: usize = 32 * 1024 * 1024;
 
-/// How long a file that is absent is given to come back: the client removes it before it writes.
-const SETTLE: Duration = Duration::from_millis(250);
-
 /// Says how to sign in.
 pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> Result<Signing> {
     if let Some(signing) = google::plan_by_key(cx, login, options, &PRESET)? {
         return Ok(signing);
     }
-    let client = google::googles_own(google::client(cx, login, options, &PRESET, None)?)?;
+    let path = path(cx, login)?;
+    let known = google::read(cx, &path)?.and_then(|bytes| file::EarthEngineFile::parse(&bytes).ok());
+    let known = google::known_client(cx, login, known.map(|file| file.client()))?;
+    let client = google::googles_own(google::client(cx, login, options, &PRESET, known)?)?;
     let project = options.project.as_deref().map(|project| google::project_id(project, "`--project`"));
     let slot = EarthEngineSlot {
         login: Some(NewLogin { client: client.client.clone(), project: project.transpose()? }),
     };
-    let path = path(cx, login)?;
     let home = google::home(cx, path.clone(), Arc::new(slot))?;
     let source = google::source(cx, login, home, &client)?;
     let has_project = options.project.is_some()
-        || with_project(cx, source.clone(), project_of_file(cx, &path)?)?.quota_project.is_some();
+        || with_project(cx, source.clone(), project_of_file(cx, &path)?, By::Person)?.quota_project.is_some();
     let remark = format!("Earth Engine wants a project, too; keep one: `earthkey login {login} --project P`");
     let remark = Some(remark).filter(|_| !has_project);
     Ok(Signing { remark, ..google::plan_by_person(cx, options, &PRESET, client, source)? })
@@ -92,10 +89,10 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
 
 /// Finds the login that exists, or where it would be.
 pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
-    if let Some(source) = google::resolve_by_key(cx, login, &PRESET)? {
-        return with_project(cx, source, None);
-    }
     let path = path(cx, login)?;
+    if let Some(source) = google::resolve_by_key(cx, login, &PRESET)? {
+        return with_project(cx, source, project_of_file(cx, &path)?, By::RememberedKey);
+    }
     let (source, has_login) = by_file(cx, login, &path)?;
     if has_login || login.name.is_some() {
         return Ok(source);
@@ -104,7 +101,7 @@ pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
     // The client removes its file before it writes it anew: in between, another login must not
     // take its place.
     if path.parent().is_some_and(|directory| cx.host.fs.stat(directory).is_ok()) {
-        cx.host.clock.sleep(SETTLE).await;
+        cx.host.clock.sleep(super::SETTLE).await;
         let (source, has_login) = by_file(cx, login, &path)?;
         if has_login {
             return Ok(source);
@@ -115,7 +112,7 @@ pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
         display(&path, &cx.host.env),
         display(&adc.path, &cx.host.env)
     )));
-    with_project(cx, adc.source(cx, login, &PRESET)?, project_of_file(cx, &path)?)
+    with_project(cx, adc.source(cx, login, &PRESET)?, project_of_file(cx, &path)?, By::Adc)
 }
 
 /// Finds every login.
@@ -168,38 +165,63 @@ fn no_project(login: &Login) -> Error {
         .hint(format!("or name it now: `earthkey check {login} --project P`"))
 }
 
-/// Returns the login of the client's own file, and whether there is one in it.
+/// Returns the login of the client's own file, and whether there is one in it. A file that cannot be
+/// read as it is may be whole at the next look, which whoever uses it takes; it is this login's.
 fn by_file(cx: &Context<'_>, login: &Login, path: &std::path::Path) -> Result<(Source, bool)> {
     let bytes = google::read(cx, path)?;
-    let file = bytes.as_deref().map(file::EarthEngineFile::parse).transpose();
-    let file = file.map_err(|damage| damaged(path, damage))?.unwrap_or_default();
+    let file = bytes.as_deref().map(file::EarthEngineFile::parse);
+    let has_login = file.as_ref().is_some_and(|file| file.as_ref().map_or(true, |file| file.has_login));
+    let file = file.and_then(std::result::Result::ok);
+    let issued_to =
+        file.as_ref().filter(|file| file.has_login).map(|file| google::issued_to(&file.client(), None));
+    let file = file.unwrap_or_default();
     let client = PersonsClient { client: file.client(), ..google::client_of(None)? };
     let home = google::home(cx, path.to_owned(), Arc::new(EarthEngineSlot::default()))?;
-    let source = Source { scopes: file.scopes, ..google::source(cx, login, home, &client)? };
-    Ok((with_project(cx, source, file.project)?, file.has_login))
+    let source = google::source(cx, login, home, &client)?;
+    let source = Source { scopes: file.scopes, issued_to, is_resolved: true, ..source };
+    Ok((with_project(cx, source, file.project, By::Person)?, has_login))
 }
 
 fn project_of_file(cx: &Context<'_>, path: &std::path::Path) -> Result<Option<String>> {
     Ok(google::read(cx, path)?.and_then(|bytes| file::EarthEngineFile::parse(&bytes).ok()?.project))
 }
 
-/// Finds the project as the client does: its file's, else the quota project of Application Default
-/// Credentials, else the one that the OAuth client is of; a key's own last.
-fn with_project(cx: &Context<'_>, source: Source, of_file: Option<String>) -> Result<Source> {
-    if let Some(project) = of_file {
-        let project = google::project_id(&project, &display(&path(cx, &source.login)?, &cx.host.env))?;
-        return Ok(Source { quota_project: Some(project), ..source });
-    }
-    let of_adc = google::read(cx, &google::well_known(cx)?)?;
-    let of_adc = of_adc.and_then(|bytes| {
-        google::members(&bytes).get("quota_project_id").and_then(Value::as_str).map(str::to_owned)
-    });
-    let project = source
-        .quota_project
-        .clone()
-        .or(of_adc)
+/// How a login was found, which decides where its project is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A person, in the client's own file.
+    Person,
+    /// Application Default Credentials, a person's or a key.
+    Adc,
+    /// A key that a person named to earthkey, of which no client knows.
+    RememberedKey,
+}
+
+/// Finds the project as the client does: its file's; else the quota project of `gcloud`'s file, whatever
+/// credentials are in use; else that of the credentials or of the variable; else the one that the OAuth
+/// client is of. For a key that is remembered, the one that was named with it goes first and `gcloud`'s
+/// does not count. A key's own is last.
+fn with_project(cx: &Context<'_>, source: Source, of_file: Option<String>, by: By) -> Result<Source> {
+    let own = source.quota_project.clone();
+    let usable = |project: Option<String>, place: &str| google::usable_project(cx, &project?, place);
+    let of_file =
+        || usable(of_file.clone(), &display(&path(cx, &source.login).unwrap_or_default(), &cx.host.env));
+    let project = match by {
+        By::RememberedKey => own.or_else(of_file),
+        By::Person | By::Adc => match of_file() {
+            Some(project) => Some(project),
+            None => {
+                let of_gcloud = google::read(cx, &google::well_known(cx)?)?;
+                let of_gcloud = of_gcloud.and_then(|bytes| {
+                    google::members(&bytes).get("quota_project_id").and_then(Value::as_str).map(str::to_owned)
+                });
+                usable(of_gcloud, "gcloud's file").or(own)
+            }
+        },
+    };
+    let project = project
         .or_else(|| project_of_client(&source.client))
-        .or_else(|| project_of_key(cx, &source));
+        .or_else(|| usable(project_of_key(cx, &source), "the key"));
     Ok(Source { quota_project: project, ..source })
 }
 

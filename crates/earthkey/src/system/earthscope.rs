@@ -205,6 +205,9 @@ fn source(cx: &Context<'_>, login: &Login, settings: &Settings, own_credentials:
         api: Some(settings.api.clone()),
         quota_project: None,
         account: None,
+        rapt: None,
+        issued_to: None,
+        is_resolved: false,
         named_by: None,
     })
 }

@@ -19,6 +19,7 @@ use super::google::AuthorizedUserSlot;
 use super::google::NewLogin;
 use super::google::Preset;
 use super::google::QuotaProject;
+use super::google::Whose;
 use crate::error::Result;
 use crate::flow::Redirect;
 use crate::host::Notice;
@@ -55,13 +56,14 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     let client = google::client(cx, login, options, &PRESET, known)?;
     let quota_project = match (&options.quota_project, &client.project) {
         // The project of the client is the one whose API it was made for.
-        (QuotaProject::Keep, Some(project)) => QuotaProject::Set(project.clone()),
-        (asked, _) => asked.clone(),
+        (QuotaProject::Keep, Some(project)) => {
+            QuotaProject::Set(google::project_id(project, "the client's file")?)
+        }
+        (asked, _) => google::valid(asked)?,
     };
     let addresses = Some(client.addresses.clone());
-    let slot = AuthorizedUserSlot {
-        login: Some(NewLogin { client: client.client.clone(), quota_project, addresses }),
-    };
+    let new_login = NewLogin { client: client.client.clone(), quota_project, addresses };
+    let slot = AuthorizedUserSlot { whose: Whose::Ours, login: Some(new_login) };
     let home = google::home(cx, path, Arc::new(slot))?;
     let source = google::source(cx, login, home, &client)?;
     google::plan_by_person(cx, options, &PRESET, client, source)
@@ -86,7 +88,7 @@ pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
         )));
         return adc.source(cx, login, &PRESET);
     }
-    google::resolve_by_file(cx, login, path)
+    google::resolve_by_file(cx, login, path, Whose::Ours)
 }
 
 /// Finds every login.

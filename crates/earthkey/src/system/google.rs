@@ -9,6 +9,7 @@ mod api;
 mod authorized_user;
 mod client_file;
 mod key;
+mod refusal;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,10 +24,12 @@ pub(super) use self::authorized_user::AuthorizedUser;
 pub(super) use self::authorized_user::AuthorizedUserSlot;
 pub(super) use self::authorized_user::NewLogin;
 pub use self::authorized_user::QuotaProject;
+pub(super) use self::authorized_user::issued_to;
 pub(super) use self::authorized_user::scopes as scopes_of;
 pub(super) use self::client_file::ClientFile;
 pub(super) use self::key::Key;
 use self::key::KeySlot;
+pub(super) use self::refusal::explain;
 use super::Bearer;
 use super::Checked;
 use super::Context;
@@ -43,6 +46,7 @@ use crate::error::printable;
 use crate::flow::Flow;
 use crate::flow::Plan;
 use crate::flow::Redirect;
+use crate::host::Notice;
 use crate::host::http::Request;
 use crate::login::Login;
 use crate::login::System;
@@ -53,10 +57,10 @@ use crate::oauth::pkce;
 use crate::oauth::token::MAX_TOKEN_BODY;
 use crate::refresh::Access;
 use crate::secret::ClientSecret;
+use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
 use crate::store::Home;
 use crate::store::Slot;
-use crate::store::places::damaged;
 use crate::store::slot::Privacy;
 use crate::store::slot::Rotation;
 
@@ -70,11 +74,15 @@ const ISSUER: &str = "https://accounts.google.com";
 const AUTHORIZATION_ENDPOINT: &str = "https://accounts.google.com/o/oauth2/auth";
 const REVOCATION_ENDPOINT: &str = "https://oauth2.googleapis.com/revoke";
 const TOKENINFO: &str = "https://oauth2.googleapis.com/tokeninfo";
+const QUOTA_VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
 const KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
 /// Other addresses that lead to the same token endpoint; client files may hold them.
-const OTHER_TOKEN_ENDPOINTS: [&str; 2] =
-    ["https://accounts.google.com/o/oauth2/token", "https://www.googleapis.com/oauth2/v4/token"];
+const OTHER_TOKEN_ENDPOINTS: [&str; 3] = [
+    "https://accounts.google.com/o/oauth2/token",
+    "https://www.googleapis.com/oauth2/v3/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+];
 
 /// The scope that `gcloud` and Google's libraries cannot do without.
 pub(super) const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -132,24 +140,33 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     if let Some(signing) = plan_by_key(cx, login, options, &PRESET)? {
         return Ok(signing);
     }
-    let client = googles_own(client(cx, login, options, &PRESET, None)?)?;
-    let slot = AuthorizedUserSlot {
-        login: Some(NewLogin {
-            client: client.client.clone(),
-            quota_project: options.quota_project.clone(),
-            addresses: None,
-        }),
-    };
     let path = match login.name {
         Some(_) => own_path(cx, login)?,
         None => adc::well_known(cx)?,
     };
-    let keeps_project = options.quota_project == QuotaProject::Keep
-        && read(cx, &path)?.is_some_and(|bytes| members(&bytes).contains_key("quota_project_id"));
+    let present = read(cx, &path)?.map(|bytes| members(&bytes)).unwrap_or_default();
+    let kind = present.get("type").and_then(Value::as_str).unwrap_or(authorized_user::TYPE);
+    if kind != authorized_user::TYPE && !options.force {
+        let (path, kind) = (path.display(), printable(kind, 60));
+        return Err(Error::configuration(format!("`{path}` holds credentials of type `{kind}`"))
+            .hint(format!("keep them under another name: `mv {path} {path}.{kind}`, then sign in"))
+            .hint("or have them moved to a file `….damaged`: add `--force`"));
+    }
+    let known = read(cx, &path)?.and_then(|bytes| AuthorizedUser::parse(&bytes).ok());
+    let known = known_client(cx, login, known.map(|user| user.client))?;
+    let client = googles_own(client(cx, login, options, &PRESET, known)?)?;
+    let slot = AuthorizedUserSlot {
+        login: Some(NewLogin {
+            client: client.client.clone(),
+            quota_project: valid(&options.quota_project)?,
+            addresses: None,
+        }),
+        ..AuthorizedUserSlot::default()
+    };
     let mut source = source(cx, login, home(cx, path, Arc::new(slot))?, &client)?;
     source.named_by = adc::named_by(cx)?.filter(|_| login.name.is_none()).map(NamedBy::Variable);
     let remark = match &options.quota_project {
-        QuotaProject::Keep if !keeps_project => Some(format!(
+        QuotaProject::Keep if !present.contains_key("quota_project_id") => Some(format!(
             "some of Google's APIs want a project that requests are counted for: `earthkey login {login} \
              --quota-project P`"
         )),
@@ -158,16 +175,40 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     Ok(Signing { remark, ..plan_by_person(cx, options, &PRESET, client, source)? })
 }
 
+/// Returns the client of the login that is there, if a person chose it here: others may be of a kind
+/// that no browser of this machine can come back to.
+pub(super) fn known_client(
+    cx: &Context<'_>,
+    login: &Login,
+    client: Option<Client>,
+) -> Result<Option<PersonsClient>> {
+    let remembered = cx.config.profile(login).client_id;
+    let client = client.filter(|client| remembered.as_ref() == Some(&client.id));
+    client
+        .map(|client| Ok(PersonsClient { client, addresses: googles_own_addresses()?, project: None }))
+        .transpose()
+}
+
+/// Refuses a project that no header could hold.
+pub(super) fn valid(quota_project: &QuotaProject) -> Result<QuotaProject> {
+    if let QuotaProject::Set(project) = quota_project {
+        project_id(project, "`--quota-project`")?;
+    }
+    Ok(quota_project.clone())
+}
+
 /// Finds the login that exists, or where it would be.
 pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
-    if let Some(source) = resolve_by_key(cx, login, &PRESET)? {
+    // As for the libraries, a variable goes before everything else; so does it before a key.
+    let is_named = login.name.is_none() && adc::named_by(cx)?.is_some();
+    if !is_named && let Some(source) = resolve_by_key(cx, login, &PRESET)? {
         return Ok(source);
     }
     match login.name {
-        Some(_) => resolve_by_file(cx, login, own_path(cx, login)?),
+        Some(_) => resolve_by_file(cx, login, own_path(cx, login)?, Whose::Ours),
         None => match Adc::find(cx)? {
             Some(adc) => adc.source(cx, login, &PRESET),
-            None => resolve_by_file(cx, login, adc::well_known(cx)?),
+            None => resolve_by_file(cx, login, adc::well_known(cx)?, Whose::Googles),
         },
     }
 }
@@ -254,12 +295,28 @@ pub(super) fn plan_by_key(
         Error::usage("the flow `service-account` needs the account's key")
             .hint(format!("earthkey login {login} --flow service-account --key FILE"))
     })?;
+    if options.client_id.is_some() || options.client_id_file.is_some() || options.client_secret.is_some() {
+        return Err(Error::usage("a key needs no client").hint(format!("earthkey login {login} --key FILE")));
+    }
     let path = cx.absolute(&path)?;
+    let Some(shown) = path.to_str().map(str::to_owned) else {
+        return Err(Error::usage(format!("`{}` is no path that can be remembered", path.display()))
+            .hint("give the file a name of UTF-8"));
+    };
     if options.scopes.is_some() {
         return Err(Error::usage("the scopes of a key are not kept")
             .hint(format!("name them when you ask for a token: `earthkey token {login} --scopes S,S`")));
     }
-    let source = key_source(cx, login, &path, preset)?;
+    let project = match (&options.project, valid(&options.quota_project)?) {
+        (Some(project), _) => Some(project_id(project, "`--project`")?),
+        (None, QuotaProject::Set(project)) => Some(project),
+        (None, QuotaProject::Remove) => None,
+        (None, QuotaProject::Keep) => cx.config.profile(login).project,
+    };
+    let mut source = key_source(cx, login, &path, preset)?;
+    source.named_by = adc::named_by(cx)?
+        .filter(|_| login.name.is_none() && login.system == System::Google)
+        .map(NamedBy::Variable);
     let Endpoints::Known(metadata) = &source.endpoints else {
         return Err(Error::internal("Google's endpoints are always known"));
     };
@@ -278,7 +335,8 @@ pub(super) fn plan_by_key(
     };
     let profile = Profile {
         flow: Some(Flow::ServiceAccount.name().to_owned()),
-        key: Some(path.to_string_lossy().into_owned()),
+        key: Some(shown),
+        project,
         ..Profile::default()
     };
     let flow = Flow::ServiceAccount;
@@ -288,14 +346,21 @@ pub(super) fn plan_by_key(
 /// Finds the login by a key that is remembered.
 pub(super) fn resolve_by_key(cx: &Context<'_>, login: &Login, preset: &Preset) -> Result<Option<Source>> {
     let Some(path) = key_of(cx, login) else { return Ok(None) };
+    if !path.is_absolute() {
+        // It would be another key in each directory.
+        return Err(Error::configuration(format!("the key of `{login}` has no absolute path"))
+            .caused_by(format!("{}: `{}`", cx.config.origin(login, "key"), path.display()))
+            .hint(format!("name it again: `earthkey login {login} --flow service-account --key FILE`")));
+    }
     let source = key_source(cx, login, &path, preset)?;
-    Ok(Some(Source { named_by: Some(NamedBy::Login), ..source }))
+    let quota_project = cx.config.profile(login).project.or_else(|| source.quota_project.clone());
+    Ok(Some(Source { named_by: Some(NamedBy::Login), quota_project, ..source }))
 }
 
 /// Returns the login of the account whose key is at `path`.
 fn key_source(cx: &Context<'_>, login: &Login, path: &std::path::Path, preset: &Preset) -> Result<Source> {
     let bytes = read(cx, path)?.ok_or_else(|| {
-        Error::login_required(format!("the key of `{login}` is not there"))
+        Error::configuration(format!("the key of `{login}` is not there"))
             .caused_by(format!("there is no {}", path.display()))
             .hint(format!("name the key: `earthkey login {login} --flow service-account --key FILE`"))
     })?;
@@ -312,10 +377,15 @@ fn key_source(cx: &Context<'_>, login: &Login, path: &std::path::Path, preset: &
         },
         project: key.project.clone(),
     };
-    let source = source(cx, login, home(cx, path.to_owned(), Arc::new(KeySlot))?, &client)?;
+    let home = home(cx, path.to_owned(), Arc::new(KeySlot))?;
+    let source = source(cx, login, home.clone(), &client)?;
     Ok(Source {
+        // No server replaces a key, and nothing is to be left beside it.
+        home,
         scopes: preset.account_scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-        quota_project: quota_project(cx, None)?,
+        quota_project: quota_project(cx, None),
+        issued_to: Some(Fingerprint::of(key.token_uri.as_str())),
+        is_resolved: true,
         account: Some(key.account.email),
         ..source
     })
@@ -333,12 +403,6 @@ pub(super) fn client(
         let ClientFile { client, addresses, project } = ClientFile::load(cx, path)?;
         return Ok(PersonsClient { client, addresses, project });
     }
-    let googles_own = || {
-        Ok::<_, Error>(Addresses {
-            authorization: googles(AUTHORIZATION_ENDPOINT)?,
-            token: googles(TOKEN_ENDPOINT)?,
-        })
-    };
     if let Some(id) = &options.client_id {
         let is_known = known.as_ref().is_some_and(|known| known.client.id == *id);
         if let Some(known) = known.filter(|_| is_known && options.client_secret.is_none()) {
@@ -353,9 +417,13 @@ pub(super) fn client(
         })?;
         return Ok(PersonsClient {
             client: post_client(id, secret),
-            addresses: googles_own()?,
+            addresses: googles_own_addresses()?,
             project: None,
         });
+    }
+    if options.client_secret.is_some() {
+        return Err(Error::usage("the secret of which client is not said")
+            .hint(format!("earthkey login {login} --client-id ID --client-secret-stdin <FILE")));
     }
     if let Some(known) = known {
         return Ok(known);
@@ -367,7 +435,11 @@ pub(super) fn client(
             .hint(format!("then name its file: `earthkey login {login} --client-id-file client_secret.json`"))
     })?;
     let client = post_client(id, ClientSecret::new(secret));
-    Ok(PersonsClient { client, addresses: googles_own()?, project: None })
+    Ok(PersonsClient { client, addresses: googles_own_addresses()?, project: None })
+}
+
+fn googles_own_addresses() -> Result<Addresses> {
+    Ok(Addresses { authorization: googles(AUTHORIZATION_ENDPOINT)?, token: googles(TOKEN_ENDPOINT)? })
 }
 
 /// Refuses a client of another server's where the system's own client would ask Google all the same.
@@ -408,6 +480,7 @@ pub(super) fn plan_by_person(
         return Err(Error::usage(format!("{} has no flow `{}`", login.system, flow.name()))
             .hint("its flows are loopback, paste, service-account and refresh"));
     }
+    let client_id = client.client.id.clone();
     let scopes =
         options.scopes.clone().unwrap_or_else(|| preset.scopes.iter().map(|s| (*s).to_owned()).collect());
     let plan = Plan {
@@ -426,24 +499,43 @@ pub(super) fn plan_by_person(
         opens_browser: !options.no_browser,
         timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
-    let profile = Profile { flow: Some(flow.to_string()), ..Profile::default() };
+    let is_chosen = preset.client.is_none_or(|(own, _)| own != client_id);
+    let client_id = Some(client_id).filter(|_| is_chosen);
+    let profile = Profile { flow: Some(flow.to_string()), client_id, ..Profile::default() };
     let needed_scope = Some(preset.needed_scope);
     Ok(Signing { plan, flow, source, profile, companion: None, needed_scope, remark: None })
 }
 
-/// Finds the login of a file in the form of Application Default Credentials.
-pub(super) fn resolve_by_file(cx: &Context<'_>, login: &Login, path: PathBuf) -> Result<Source> {
-    let home = home(cx, path, Arc::new(AuthorizedUserSlot::default()))?;
+/// Whose a file is decides what of it is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Ours: it says where its grant goes.
+    Ours,
+    /// Google's libraries': the grant goes to Google, whatever the file says.
+    Googles,
+}
+
+/// Finds the login of a file in the form of Application Default Credentials. A file that cannot be
+/// read as it is may be whole at the next look, which whoever uses it takes.
+pub(super) fn resolve_by_file(
+    cx: &Context<'_>,
+    login: &Login,
+    path: PathBuf,
+    whose: Whose,
+) -> Result<Source> {
+    let home = home(cx, path, Arc::new(AuthorizedUserSlot { whose, ..AuthorizedUserSlot::default() }))?;
     let bytes = read(cx, &home.path)?;
-    let user = bytes.as_deref().map(AuthorizedUser::parse).transpose();
-    let user = user.map_err(|damage| damaged(&home.path, damage))?;
+    let user = bytes.as_deref().and_then(|bytes| AuthorizedUser::parse_of(bytes, whose).ok());
     let client = client_of(user.as_ref())?;
     let source = source(cx, login, home, &client)?;
-    let Some(user) = user else { return Ok(source) };
+    let Some(user) = user else { return Ok(Source { is_resolved: true, ..source }) };
     Ok(Source {
+        issued_to: Some(issued_to(&user.client, user.addresses.as_ref())),
+        is_resolved: true,
         scopes: user.scopes,
-        quota_project: quota_project(cx, user.quota_project)?,
+        quota_project: quota_project(cx, user.quota_project),
         account: user.account,
+        rapt: user.rapt,
         ..source
     })
 }
@@ -453,9 +545,7 @@ pub(super) fn client_of(user: Option<&AuthorizedUser>) -> Result<PersonsClient> 
     let client = user.map_or_else(|| Client::public(""), |user| user.client.clone());
     let addresses = match user.and_then(|user| user.addresses.clone()) {
         Some(addresses) => addresses,
-        None => {
-            Addresses { authorization: googles(AUTHORIZATION_ENDPOINT)?, token: googles(TOKEN_ENDPOINT)? }
-        }
+        None => googles_own_addresses()?,
     };
     Ok(PersonsClient { client, addresses, project: None })
 }
@@ -490,6 +580,9 @@ pub(super) fn source(cx: &Context<'_>, login: &Login, home: Home, client: &Perso
         api: None,
         quota_project: None,
         account: None,
+        rapt: None,
+        issued_to: None,
+        is_resolved: false,
         named_by: None,
     })
 }
@@ -530,21 +623,29 @@ fn googles(address: &str) -> Result<Url> {
 }
 
 /// Returns the project that requests are counted for: the variable's, else the file's.
-pub(super) fn quota_project(cx: &Context<'_>, of_file: Option<String>) -> Result<Option<String>> {
-    const VARIABLE: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
-    let (project, place) = match cx.host.env.text(VARIABLE) {
-        Some(project) => (project.to_owned(), format!("`{VARIABLE}`")),
-        None => match of_file {
-            Some(project) => (project, "the file of the login".to_owned()),
-            None => return Ok(None),
-        },
-    };
-    project_id(&project, &place).map(Some)
+pub(super) fn quota_project(cx: &Context<'_>, of_file: Option<String>) -> Option<String> {
+    match cx.host.env.text(QUOTA_VARIABLE) {
+        Some(project) => usable_project(cx, project, &format!("`{QUOTA_VARIABLE}`")),
+        None => usable_project(cx, &of_file?, "the file of the login"),
+    }
+}
+
+/// Returns a project as it was found, unless no header could hold it: that is told, and keeps nobody
+/// from using or ending the login.
+pub(super) fn usable_project(cx: &Context<'_>, text: &str, place: &str) -> Option<String> {
+    project_id(text, place)
+        .inspect_err(|error| {
+            let causes = error.causes().join(": ");
+            cx.host.interaction.tell(&Notice::Warning(&format!("{error}: {causes}; it is left out")));
+        })
+        .ok()
 }
 
 /// Reads a project's id or number, which becomes part of a header.
 pub(super) fn project_id(text: &str, place: &str) -> Result<String> {
-    let fits = (1..=100).contains(&text.len())
+    let fits = text.len() <= 100
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && !text.contains("..")
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte));
     if fits {
         return Ok(text.to_owned());

@@ -83,6 +83,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         (None, _) => register(cx.host, login, &metadata, &scopes).await?,
     };
     let settings = Settings {
+        issued_to: None,
         issuer: metadata.issuer.clone(),
         client: client.clone(),
         flow: flow.name().to_owned(),
@@ -115,11 +116,18 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
 }
 
 /// Finds the login that exists.
-pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
+pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
     let path = path(cx.host, login)?;
-    let bytes = cx
-        .read(&path)
-        .map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))?;
+    let read = || {
+        cx.read(&path)
+            .map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))
+    };
+    let mut bytes = read()?;
+    if bytes.as_deref().is_some_and(|bytes| Settings::read(bytes).is_err()) {
+        // Somebody may be writing it.
+        cx.host.clock.sleep(super::SETTLE).await;
+        bytes = read()?;
+    }
     let Some(bytes) = bytes else {
         return Err(Error::login_required(format!("`{login}` is not signed in"))
             .with_credential(format!("none: there is no {}", display(&path, &cx.host.env)))
@@ -180,6 +188,9 @@ fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source>
         api: None,
         quota_project: None,
         account: None,
+        rapt: None,
+        is_resolved: settings.issued_to.is_some(),
+        issued_to: settings.issued_to,
         named_by: None,
     })
 }

@@ -109,7 +109,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         provider: Some(provider.id.clone()),
         issuer: Some(provider.issuer.clone()),
         flow: Some(flow.name().to_owned()),
-        key: None,
+        ..Profile::default()
     };
     // The Python client would choose by itself what is first in every list; of another choice its
     // configuration must tell it.
@@ -374,6 +374,9 @@ fn of(login: &Login, home: Home, issuer: &str, client: Client, bearer: Bearer, a
         api,
         quota_project: None,
         account: None,
+        rapt: None,
+        issued_to: None,
+        is_resolved: false,
         named_by: None,
     }
 }

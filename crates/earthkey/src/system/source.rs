@@ -19,10 +19,12 @@ use crate::oauth::metadata::IssuerComparison;
 use crate::oauth::metadata::Metadata;
 use crate::oauth::token;
 use crate::secret::AccessToken;
+use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Home;
+use crate::store::ledger::Remembered;
 
 /// A login that was found, with everything that using it takes.
 #[derive(Clone)]
@@ -51,6 +53,12 @@ pub struct Source {
     pub quota_project: Option<String>,
     /// Whose login it is, where its file says so.
     pub account: Option<String>,
+    /// What a person's organisation has asked for beyond the grant (Google's reauthentication).
+    pub rapt: Option<RefreshToken>,
+    /// Names the client and the endpoint that the login's file said, when it was resolved.
+    pub issued_to: Option<Fingerprint>,
+    /// Whether it did: then only a grant goes there that the file still says it of.
+    pub is_resolved: bool,
     /// What names the file: who signs out does not remove it, and who signs in would not be heard.
     pub named_by: Option<NamedBy>,
 }
@@ -62,6 +70,8 @@ pub enum NamedBy {
     Variable(&'static str),
     /// A login by a key: its path is remembered in `config.toml`.
     Login,
+    /// Another system, whose login is used where there is none of this one.
+    Other(System),
 }
 
 /// Where the endpoints of a provider are.
@@ -128,6 +138,10 @@ impl Source {
                     .filter(|scopes| self.login.system.is_of_google() && !scopes.is_empty());
                 let scopes = scopes.or(of_file);
                 let request = token::refresh_request(&self.client, endpoint, token, scopes);
+                let request = match &self.rapt {
+                    Some(rapt) => request.secret_field("rapt", rapt.expose()),
+                    None => request,
+                };
                 match audience {
                     Some(audience) => request.field("audience", audience),
                     None => request,
@@ -143,7 +157,7 @@ impl Source {
             Grant::ServiceAccount(account) => {
                 let assertion = Assertion {
                     issuer: &account.email,
-                    audience: google::TOKEN_ENDPOINT,
+                    audience: &account.audience,
                     scopes: scopes.unwrap_or(&self.scopes),
                     now,
                 };
@@ -155,6 +169,11 @@ impl Source {
                 jwt_bearer::request(endpoint, &signed)
             }
         })
+    }
+
+    /// Returns an error that says what a refusal means at this system's provider, if it is known.
+    pub fn explain(&self, refusal: &Remembered, grant: Option<&Grant>, now: u64) -> Option<Error> {
+        if self.login.system.is_of_google() { google::explain(self, refusal, grant, now) } else { None }
     }
 
     /// Returns the request that revokes a refresh token.

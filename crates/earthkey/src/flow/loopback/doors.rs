@@ -159,7 +159,14 @@ impl Doors {
             }
             *has_code = Some(result.is_ok());
             let _ = outcome.try_send((result, by_our_browser));
-            return redirect("/done");
+            let mut answer = redirect("/done");
+            // It has done its work; other programs of this host need not see it.
+            let ended =
+                format!("{}=; HttpOnly; SameSite=Lax; Path={}; Max-Age=0", self.cookie_name, self.callback);
+            if let Ok(ended) = HeaderValue::from_str(&ended) {
+                answer.headers_mut().insert(header::SET_COOKIE, ended);
+            }
+            return answer;
         }
         stray()
     }

@@ -31,6 +31,7 @@ use crate::store::Grant;
 use crate::store::Home;
 use crate::store::Keep;
 use crate::store::keep::Held;
+use crate::store::ledger::Remembered;
 use crate::store::tests::PATH;
 use crate::store::tests::home;
 
@@ -213,7 +214,7 @@ impl Provider for Caller {
         format!("`test` from {PATH}")
     }
 
-    fn about_refusal(&self, _: &str, _: &str) -> Option<&'static str> {
+    fn explain(&self, _: &Remembered, _: Option<&Grant>) -> Option<Error> {
         None
     }
 

@@ -300,6 +300,7 @@ async fn how_an_attempt_ends_is_nothing_to_a_login_that_took_its_place() {
         key: "key".into(),
         error: "invalid_grant".into(),
         description: None,
+        date: None,
         count: 1,
         at: 0,
         until: u64::MAX,

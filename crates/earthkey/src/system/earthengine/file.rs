@@ -7,6 +7,7 @@ use serde_json::Serializer;
 use serde_json::Value;
 use serde_json::ser::Formatter;
 
+use super::super::google::issued_to;
 use super::super::google::post_client;
 use super::super::google::scopes_of;
 use crate::oauth::client::Client;
@@ -81,6 +82,7 @@ impl Slot for EarthEngineSlot {
     }
 
     fn read(&self, file: &[u8]) -> Result<Option<Contents>, Damage> {
+        let client = EarthEngineFile::parse(file)?.client();
         let file = parse(file)?;
         let Some(token) = file.get("refresh_token").and_then(Value::as_str).filter(|token| !token.is_empty())
         else {
@@ -89,6 +91,7 @@ impl Slot for EarthEngineSlot {
         Ok(Some(Contents {
             grant: Some(Grant::RefreshToken(RefreshToken::new(token))),
             scopes: Some(scopes_of(file.get("scopes"))).filter(|scopes| !scopes.is_empty()),
+            issued_to: Some(issued_to(&client, None)),
             ..Contents::default()
         }))
     }

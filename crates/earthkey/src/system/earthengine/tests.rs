@@ -1,5 +1,9 @@
 //! Which login and which project are Earth Engine's, in the order of its own client.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::*;
 use crate::config::Config;
 use crate::earthkey::Earthkey;
@@ -9,11 +13,13 @@ use crate::host::Host;
 use crate::host::http::Response;
 use crate::host::http::SendError;
 use crate::host::scripted::ScriptedHttp;
+use crate::host::scripted::WatchedFileSystem;
 use crate::host::scripted::World;
 use crate::refresh::Want;
 use crate::secret::AccessToken;
 
 const FILE: &str = "/home/ada/.config/earthengine/credentials";
+const GEMINI: &str = "/home/ada/.local/state/earthkey/gemini/default.json";
 const ADC: &str = "/home/ada/.config/gcloud/application_default_credentials.json";
 
 const PERSON: &[u8] = br#"{"type":"authorized_user","client_id":"42-adc","client_secret":"s",
@@ -65,8 +71,11 @@ async fn a_file_without_a_login_is_none_and_a_damaged_one_is_no_way_to_another_a
     let source = resolved(&world).await.unwrap();
     assert_eq!((source.home.path.to_str(), source.quota_project.as_deref()), (Some(ADC), Some("p-1")));
     world.fs.put(FILE, b"{\"refresh_token\": \"hid");
-    let error = resolved(&world).await.err().unwrap();
+    assert_eq!(resolved(&world).await.unwrap().home.path.to_str(), Some(FILE));
+    let earthkey = Earthkey::open(world.host(1));
+    let error = earthkey.token(&Login::of(System::Earthengine), &Want::default()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(!format!("{error:?}").contains("hid"));
     assert_eq!(listed(&world), ["earthengine"], "`status` says why it cannot be used");
 }
 
@@ -213,4 +222,81 @@ async fn a_project_that_is_written_while_a_token_is_obtained_is_in_the_next_head
     assert_eq!(first[1], "x-goog-user-project: one");
     let (_, second) = earthkey.header(&login, &Want::default()).await.unwrap();
     assert_eq!(second, ["Authorization: Bearer ya29.a", "x-goog-user-project: two"]);
+}
+
+/// Answers every refresh and tells the client that asked.
+fn answering() -> World {
+    let world = World::new(|request| {
+        let body = format!(
+            r#"{{"access_token": "for-{}", "expires_in": 3599, "token_type": "Bearer"}}"#,
+            request.form_value("client_id").unwrap_or("nobody")
+        );
+        Ok(Response::new(200, body))
+    });
+    world.fs.put("/home/ada/.config/earthengine/other", b"");
+    world
+}
+
+/// Puts a file down a moment after everybody has begun to look.
+async fn put_later(world: &World, path: &'static str, bytes: &'static [u8]) -> tokio::task::JoinHandle<()> {
+    use crate::host::Clock as _;
+    let (fs, clock) = (world.fs.clone(), world.clock.clone());
+    let client = tokio::spawn(async move {
+        clock.sleep(Duration::from_millis(100)).await;
+        fs.put(path, bytes);
+    });
+    // The test's one thread runs the client first.
+    tokio::task::yield_now().await;
+    client
+}
+
+#[tokio::test]
+async fn a_file_that_is_torn_or_away_for_a_moment_is_looked_at_again_with_its_client() {
+    const MINE: &[u8] = br#"{"refresh_token": "r", "client_id": "4242-x", "client_secret": "s"}"#;
+    const MINE_ADC: &[u8] =
+        br#"{"type": "authorized_user", "refresh_token": "r", "client_id": "4242-x", "client_secret": "s"}"#;
+    for (login, path, whole) in
+        [("earthengine", FILE, MINE), ("google", ADC, MINE_ADC), ("gemini", GEMINI, MINE_ADC)]
+    {
+        for torn in [Some(&b"{\"refresh"[..]), Some(b""), None] {
+            let world = answering();
+            match torn {
+                Some(torn) => world.fs.put(path, torn),
+                None => world.fs.put(&format!("{path}.other"), b""),
+            }
+            let client = put_later(&world, path, whole).await;
+            let token = Earthkey::open(world.host(1)).token(&login.parse().unwrap(), &Want::default()).await;
+            client.await.unwrap();
+            assert_eq!(token.unwrap().access.token.expose(), "for-4242-x", "{login} {torn:?}");
+            assert_eq!(world.http.requests().len(), 1, "nothing was sent for another client");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_takes_the_others_place_before_the_grant_is_sent_is_sent_for_its_own_client() {
+    let world = answering();
+    world.fs.put(FILE, br#"{"refresh_token": "r1", "client_id": "1-x", "client_secret": "s"}"#);
+    // Before each call of ours in turn, the client signs another account in with another client.
+    for at in 0..200 {
+        let calls = AtomicUsize::new(0);
+        let fs = world.fs.as_ref().clone();
+        let before = move |_: &str, _: &std::path::Path| {
+            if calls.fetch_add(1, Ordering::Relaxed) == at {
+                fs.put(FILE, br#"{"refresh_token": "r2", "client_id": "2-x", "client_secret": "s"}"#);
+            }
+        };
+        world.fs.put(FILE, br#"{"refresh_token": "r1", "client_id": "1-x", "client_secret": "s"}"#);
+        let sent = world.http.requests().len();
+        let watched = WatchedFileSystem::new(&world.fs, before);
+        let earthkey = Earthkey::open(Host { fs: std::sync::Arc::new(watched), ..world.host(1) });
+        let want = Want { force: true, ..Want::default() };
+        let token = earthkey.token(&Login::of(System::Earthengine), &want).await.unwrap();
+        for request in &world.http.requests()[sent..] {
+            let pair = (request.form_value("refresh_token"), request.form_value("client_id"));
+            let fits = [(Some("r1"), Some("1-x")), (Some("r2"), Some("2-x"))].contains(&pair);
+            assert!(fits, "before call {at}: {pair:?}");
+        }
+        assert!(token.access.token.expose().starts_with("for-"));
+    }
 }

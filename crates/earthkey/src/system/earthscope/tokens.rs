@@ -43,7 +43,7 @@ impl Slot for TokensSlot {
             grant,
             access_token: access.map(AccessToken::new),
             id_token: id.map(IdToken::new),
-            scopes: None,
+            ..Contents::default()
         }))
     }
 

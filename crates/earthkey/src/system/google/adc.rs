@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Preset;
+use super::Whose;
 use super::authorized_user;
 use super::key;
 use super::key_source;
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
 use crate::login::Login;
+use crate::login::System;
 use crate::system::Context;
 use crate::system::NamedBy;
 use crate::system::Source;
@@ -76,10 +78,21 @@ impl Adc {
     ) -> Result<Source> {
         let file = members(&self.bytes);
         let kind = file.get("type").and_then(Value::as_str);
+        let is_client_file = file.contains_key("installed") || file.contains_key("web");
         let source = match kind {
             Some(key::TYPE) => key_source(cx, login, &self.path, preset)?,
             // A file that is torn or empty may be whole at the next look; whoever uses it looks again.
-            Some(authorized_user::TYPE) | None => resolve_by_file(cx, login, self.path.clone())?,
+            Some(authorized_user::TYPE) | None if !is_client_file => {
+                resolve_by_file(cx, login, self.path.clone(), Whose::Googles)?
+            }
+            Some(authorized_user::TYPE) | None => {
+                return Err(Error::configuration(format!(
+                    "`{}` is the file of a client",
+                    self.path.display()
+                ))
+                .caused_by("it signs a person in, and is no login by itself")
+                .hint(format!("sign in with it: `earthkey login {login} --client-id-file FILE`")));
+            }
             Some(kind) => {
                 let kind = printable(kind, 60);
                 return Err(Error::configuration(format!("credentials of type `{kind}` cannot be used yet"))
@@ -87,6 +100,7 @@ impl Adc {
                     .hint("use a service account's key, or a login of a person: `earthkey login google`"));
             }
         };
-        Ok(Source { named_by: self.named_by.map(NamedBy::Variable), ..source })
+        let other = Some(NamedBy::Other(System::Google)).filter(|_| login.system != System::Google);
+        Ok(Source { named_by: self.named_by.map(NamedBy::Variable).or(other), ..source })
     }
 }

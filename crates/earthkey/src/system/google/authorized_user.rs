@@ -6,11 +6,13 @@ use serde_json::Value;
 use url::Url;
 
 use super::Addresses;
+use super::Whose;
 use super::post_client;
 use crate::host::http::is_confidential;
 use crate::oauth::client::Client;
 use crate::oauth::client::ClientAuthentication;
 use crate::secret::ClientSecret;
+use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
 use crate::store::Contents;
 use crate::store::Grant;
@@ -47,9 +49,18 @@ pub(in super::super) struct AuthorizedUser {
     pub(in super::super) account: Option<String>,
     /// Where it was signed in, in files of ours; the libraries ask Google whatever it says.
     pub(in super::super) addresses: Option<Addresses>,
+    /// What a person's organisation has asked for beyond the grant (Google's reauthentication).
+    pub(in super::super) rapt: Option<RefreshToken>,
 }
 
 impl AuthorizedUser {
+    /// Reads a file, and of it what counts in one of that kind.
+    pub(in super::super) fn parse_of(bytes: &[u8], whose: Whose) -> Result<Self, Damage> {
+        let user = Self::parse(bytes)?;
+        let addresses = user.addresses.filter(|_| whose == Whose::Ours);
+        Ok(Self { addresses, ..user })
+    }
+
     /// Reads a file.
     pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, Damage> {
         let file = parse(bytes)?;
@@ -81,6 +92,7 @@ impl AuthorizedUser {
             quota_project: text("quota_project_id"),
             account: text("account"),
             addresses: addresses.map(|(authorization, token)| Addresses { authorization, token }),
+            rapt: text("rapt_token").map(RefreshToken::new),
         })
     }
 }
@@ -95,10 +107,17 @@ pub(in super::super) fn scopes(value: Option<&Value>) -> Vec<String> {
 }
 
 /// The whole file is one login's.
-#[derive(Default)]
 pub(in super::super) struct AuthorizedUserSlot {
+    /// Whose the file is.
+    pub(in super::super) whose: Whose,
     /// What a login writes; a refresh changes the refresh token alone.
     pub(in super::super) login: Option<NewLogin>,
+}
+
+impl Default for AuthorizedUserSlot {
+    fn default() -> Self {
+        Self { whose: Whose::Googles, login: None }
+    }
 }
 
 /// What a login writes besides what was granted.
@@ -148,12 +167,13 @@ impl Slot for AuthorizedUserSlot {
     }
 
     fn read(&self, file: &[u8]) -> Result<Option<Contents>, Damage> {
-        AuthorizedUser::parse(file)?;
+        let user = AuthorizedUser::parse_of(file, self.whose)?;
         let file = parse(file)?;
         let token = file.get("refresh_token").and_then(Value::as_str).unwrap_or_default();
         Ok(Some(Contents {
             grant: Some(Grant::RefreshToken(RefreshToken::new(token))),
             scopes: Some(scopes(file.get("scopes"))).filter(|scopes| !scopes.is_empty()),
+            issued_to: Some(issued_to(&user.client, user.addresses.as_ref())),
             ..Contents::default()
         }))
     }
@@ -207,6 +227,18 @@ impl Slot for AuthorizedUserSlot {
     }
 }
 
+/// Names a client, with its secret, and the server that it is of.
+pub(in super::super) fn issued_to(client: &Client, addresses: Option<&Addresses>) -> Fingerprint {
+    let secret = match &client.authentication {
+        ClientAuthentication::SecretPost(secret) | ClientAuthentication::SecretBasic(secret) => {
+            secret.expose()
+        }
+        ClientAuthentication::None => "",
+    };
+    let token = addresses.map_or("", |addresses| addresses.token.as_str());
+    Fingerprint::of(&format!("{}\n{secret}\n{token}", client.id))
+}
+
 /// Writes as `gcloud` does: two spaces, no newline at the end.
 fn pretty(file: &Map<String, Value>) -> Result<Vec<u8>, Damage> {
     serde_json::to_vec_pretty(file).map_err(|error| Damage(error.to_string()))
@@ -218,6 +250,9 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Damage> {
     })?;
     match file.get("type").and_then(Value::as_str) {
         Some(TYPE) => Ok(file),
+        _ if file.contains_key("installed") || file.contains_key("web") => {
+            Err(Damage("it is the file of a client, which signs a person in: `--client-id-file`".into()))
+        }
         _ => Err(Damage(format!("its `type` is not `{TYPE}`"))),
     }
 }
@@ -239,7 +274,10 @@ mod tests {
 
     fn signed_in(old: Option<&str>, quota_project: QuotaProject) -> String {
         let client = post_client("the-client", ClientSecret::new("the-secret"));
-        let slot = AuthorizedUserSlot { login: Some(NewLogin { client, quota_project, addresses: None }) };
+        let slot = AuthorizedUserSlot {
+            login: Some(NewLogin { client, quota_project, addresses: None }),
+            ..AuthorizedUserSlot::default()
+        };
         let grant = Some(Grant::RefreshToken(RefreshToken::new("1//r")));
         let contents = Contents { grant, scopes: Some(vec!["s".into()]), ..Contents::default() };
         String::from_utf8(slot.write(old.map(str::as_bytes), &contents).unwrap()).unwrap()

@@ -5,7 +5,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::TOKEN_ENDPOINT;
+use super::is_googles;
 use crate::host::http::is_confidential;
+use crate::secret::Fingerprint;
 use crate::secret::PrivateKey;
 use crate::store::Contents;
 use crate::store::Grant;
@@ -50,6 +52,12 @@ impl Key {
         Ok(Self {
             account: ServiceAccount {
                 email: text("client_email")?,
+                // What is signed for another server must be of no use at Google's.
+                audience: if is_googles(&token_uri) {
+                    TOKEN_ENDPOINT.to_owned()
+                } else {
+                    token_uri.to_string()
+                },
                 key_id: optional("private_key_id"),
                 key: PrivateKey::new(text("private_key")?),
             },
@@ -68,8 +76,12 @@ impl Slot for KeySlot {
     }
 
     fn read(&self, file: &[u8]) -> Result<Option<Contents>, Damage> {
-        let grant = Grant::ServiceAccount(Key::parse(file)?.account);
-        Ok(Some(Contents { grant: Some(grant), ..Contents::default() }))
+        let Key { account, token_uri, .. } = Key::parse(file)?;
+        Ok(Some(Contents {
+            grant: Some(Grant::ServiceAccount(account)),
+            issued_to: Some(Fingerprint::of(token_uri.as_str())),
+            ..Contents::default()
+        }))
     }
 
     fn write(&self, old: Option<&[u8]>, _: &Contents) -> Result<Vec<u8>, Damage> {
@@ -100,6 +112,9 @@ mod tests {
             ("robot@p-1.test", Some("k1"))
         );
         assert_eq!(key.token_uri.as_str(), "https://idp.test/token");
+        assert_eq!(key.account.audience, "https://idp.test/token", "it is of no use at Google's");
+        let googles = FILE.replace("https://idp.test/token", "https://www.googleapis.com/oauth2/v4/token");
+        assert_eq!(Key::parse(googles.as_bytes()).unwrap().account.audience, TOKEN_ENDPOINT);
         assert_eq!(key.project.as_deref(), Some("p-1"));
     }
 

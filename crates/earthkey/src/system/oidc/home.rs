@@ -17,6 +17,7 @@ use crate::oauth::client::Client;
 use crate::oauth::client::ClientAuthentication;
 use crate::oauth::metadata::Metadata;
 use crate::secret::ClientSecret;
+use crate::secret::Fingerprint;
 use crate::secret::IdToken;
 use crate::secret::RefreshToken;
 use crate::store::Contents;
@@ -29,6 +30,8 @@ const VERSION: u32 = 1;
 /// What the file says besides tokens.
 #[derive(Clone)]
 pub(super) struct Settings {
+    /// Names the client and the endpoint, in settings that were read.
+    pub(super) issued_to: Option<Fingerprint>,
     pub(super) issuer: String,
     pub(super) client: Client,
     pub(super) flow: String,
@@ -80,6 +83,7 @@ impl Settings {
     /// Reads the settings of a file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Damage> {
         let file = parse(bytes)?;
+        let issued_to = issued_to(&file);
         let Endpoints { token, revocation, userinfo } = file.endpoints;
         for endpoint in [Some(&token), revocation.as_ref(), userinfo.as_ref()].into_iter().flatten() {
             if !is_confidential(endpoint) {
@@ -98,6 +102,7 @@ impl Settings {
         Ok(Self {
             issuer: file.issuer.clone(),
             client: Client { id: file.client_id, authentication },
+            issued_to: Some(issued_to),
             flow: file.flow,
             scopes: file.scopes,
             audience: file.audience,
@@ -133,7 +138,8 @@ impl Slot for OidcSlot {
             _ => None,
         };
         let id_token = file.id_token.as_ref().map(|token| IdToken::new(secret(token)));
-        Ok(Some(Contents { grant, id_token, ..Contents::default() }))
+        let issued_to = Some(issued_to(&file));
+        Ok(Some(Contents { grant, id_token, issued_to, ..Contents::default() }))
     }
 
     fn write(&self, old: Option<&[u8]>, contents: &Contents) -> Result<Vec<u8>, Damage> {
@@ -178,6 +184,12 @@ impl Slot for OidcSlot {
     fn clear(&self, _: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
         Ok(None)
     }
+}
+
+/// Names the client, with its secret, and the token endpoint.
+fn issued_to(file: &File) -> Fingerprint {
+    let secret = file.client_secret.as_ref().map_or("", |secret| secret.as_str());
+    Fingerprint::of(&format!("{}\n{secret}\n{}", file.client_id, file.endpoints.token))
 }
 
 fn parse(bytes: &[u8]) -> Result<File, Damage> {

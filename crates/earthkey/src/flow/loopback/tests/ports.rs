@@ -13,7 +13,7 @@ async fn a_named_port_that_is_taken_is_an_error_that_says_so() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert_eq!(error.to_string(), format!("port {port} of this machine cannot be used"));
     assert!(error.hints().iter().any(|hint| hint.contains("--flow loopback:PORT")));
-    assert!(error.hints().iter().any(|hint| hint.contains("--flow device")));
+    assert!(error.hints().iter().any(|hint| hint.contains("--flow paste")));
     assert_eq!(error.causes().len(), 1);
     drop(taken);
     assert_eq!(Listener::bind(Some(port), None).await.unwrap().port(), port);
