@@ -217,6 +217,13 @@ def test_their_project_is_ours(google, earthkey, their_login):
     assert [entry["quota_project"] for entry in google.requests(asked)] == ["their-project"]
 
 
+def test_header_names_the_project(earthkey, our_login):
+    """As their requests do."""
+    our_login("--project", PROJECT)
+    lines = earthkey("header", "earthengine").stdout.splitlines()
+    assert lines[1:] == [f"x-goog-user-project: {PROJECT}"]
+
+
 def test_check_counts_as_they_do(google, earthkey, their_login):
     their_login()
     count = google.python(INITIALIZE, PROJECT)
@@ -256,6 +263,19 @@ def test_login_of_one_client_is_not_mixed_with_anothers(google, path, their_logi
     path.write_text(json.dumps(stored(path) | another))
     our_login("--force")
     assert google.python(AUTHENTICATE) == "True"
+    assert int(google.python(INITIALIZE, PROJECT)) > 0
+
+
+def test_link_is_followed(google, machine, path, our_login):
+    """Their own login would put a file in its place."""
+    shared = machine.home / "shared"
+    shared.write_text("{}")
+    shared.chmod(0o600)
+    path.parent.mkdir(parents=True)
+    path.symlink_to(shared)
+    our_login()
+    assert path.is_symlink()
+    assert stored(shared)["refresh_token"]
     assert int(google.python(INITIALIZE, PROJECT)) > 0
 
 
@@ -432,6 +452,16 @@ def test_paste(google, sandbox, earthkey, person):
     assert int(google.python(INITIALIZE, PROJECT)) > 0
 
 
+def test_quiet_login_is_finished_later(google, sandbox, earthkey, person):
+    done = earthkey("login", "earthengine", "--quiet", "--project", PROJECT)
+    assert done.code == 0, done.stderr
+    page = next(word for word in done.stdout.split() if word.startswith(sandbox.url))
+    address = person(stays_home=True).visit(page).redirected_abroad
+    done = earthkey("login", "earthengine", "--finish", stdin=f"{address}\n")
+    assert done.code == 0, done.stderr
+    assert int(google.python(INITIALIZE)) > 0
+
+
 def test_next_port_where_the_default_is_taken(sandbox, google, earthkey, path, person):
     """It is gcloud's default, too."""
     with earthkey.terminal("login", "earthengine", "--flow", "loopback", "--no-browser") as first:
@@ -447,6 +477,17 @@ def test_declined_login_writes_nothing(google, sandbox, earthkey, path, person):
     with earthkey.terminal("login", "earthengine", *LOOPBACK, "--no-browser") as terminal:
         person(decision="deny").visit(terminal.expect_url(sandbox.url))
         assert terminal.finish() == 4, terminal.screen
+    assert not path.exists()
+
+
+def test_login_without_earth_engine_is_none(google, sandbox, earthkey, path, person):
+    """Theirs would store it, and every use of it would fail."""
+    needed = "https://www.googleapis.com/auth/earthengine"
+    sandbox.settings(google.REALM, withheld_scopes=[needed])
+    with earthkey.terminal("login", "earthengine", *LOOPBACK, "--no-browser") as terminal:
+        person().visit(terminal.expect_url(sandbox.url))
+        assert terminal.finish() == 4, terminal.screen
+    assert f"`{needed}` was left out" in terminal.screen
     assert not path.exists()
 
 

@@ -253,6 +253,25 @@ def test_file_of_a_variable_must_be_there(google, machine, earthkey, gcloud_file
     assert "was not found" in google.run("python", "-c", DEFAULT, **variable).stderr
 
 
+def test_address_in_their_file_is_not_followed(google, earthkey, gcloud_file):
+    """The library asks Google, whatever the file says; a grant has no business elsewhere."""
+    elsewhere = {"auth_uri": "https://x.test/auth", "token_uri": "https://x.test/token"}
+    gcloud_file.write_text(json.dumps(json.loads(gcloud_file.read_text()) | elsewhere))
+    done = earthkey("token", "google")
+    assert google.requests("x.test/token", status=None) == [], done.stderr
+    assert google.subject(json.loads(google.python(DEFAULT))[0]) == "sandbox-ada"
+    assert google.subject(done.stdout.strip()) == "sandbox-ada"
+
+
+def test_client_file_is_not_taken_for_a_login(google, earthkey, client):
+    """The two files that people download from Google's console are easily mixed up."""
+    variable = {"GOOGLE_APPLICATION_CREDENTIALS": str(client)}
+    done = earthkey("token", "google", **variable)
+    assert done.code in (6, 7), done.stderr
+    assert "--client-id-file" in done.stderr
+    assert "does not have a valid type" in google.run("python", "-c", DEFAULT, **variable).stderr
+
+
 def test_their_quota_project_is_ours(google, earthkey, gcloud_file):
     """`gcloud auth application-default set-quota-project` writes the file anew."""
     token = earthkey.token("google")
