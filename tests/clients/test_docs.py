@@ -17,6 +17,7 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -49,8 +50,10 @@ PLAYED = {
     "https://openeo.dataspace.copernicus.eu/openeo": "/openeo",
     "https://openeo.dataspace.copernicus.eu": "/openeo",
     "https://login.example.org": "/oidc",
-    "https://generativelanguage.googleapis.com": "/google/generativelanguage.googleapis.com",
+    "https://accounts.google.com": "/google/accounts.google.com",
+    "https://oauth2.googleapis.com": "/google/oauth2.googleapis.com",
     "https://earthengine.googleapis.com": "/google/earthengine.googleapis.com",
+    "https://generativelanguage.googleapis.com": "/google/generativelanguage.googleapis.com",
     "https://api.earthscope.org": "",
 }
 """Public addresses, and where the sandbox plays them; the first that fits counts, both ways."""
@@ -192,6 +195,7 @@ class Reader:
                 stderr=subprocess.STDOUT,
                 env=self._machine.environment,
                 cwd=self._machine.home,
+                start_new_session=True,
                 text=True,
             ) as process,
             _killed_after(DEADLINE, process),
@@ -237,8 +241,8 @@ class Reader:
 
 @contextlib.contextmanager
 def _killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Ends a process that does not end by itself."""
-    timer = threading.Timer(seconds, process.kill)
+    """Ends a process that does not end by itself, with all that it runs."""
+    timer = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
     timer.start()
     try:
         yield
