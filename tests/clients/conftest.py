@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from machine import DEADLINE, Finished, Machine, Terminal
-from person import Person, Visit
+from person import Person, RobotBrowser, Visit
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target"
@@ -385,6 +385,14 @@ def oidc_provider(
 def person() -> Callable[..., Person]:
     """Somebody with an account: ada, unless told otherwise."""
     return Person
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[RobotBrowser]:
+    """The browser of this machine."""
+    browser = RobotBrowser(tmp_path / "browser")
+    yield browser
+    browser.close()
 
 
 def node() -> Path:

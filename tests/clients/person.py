@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
+
+from machine import DEADLINE
 
 TOO_MANY_PAGES = 20
 DECLINING = ("abort", "cancel")
@@ -78,6 +83,30 @@ class Person:
         declining = [button for button in form.buttons if button[0] in DECLINING]
         agreeing = [button for button in form.buttons if button[0] and button not in declining]
         return dict((declining if self.decision == "deny" and declining else agreeing)[:1])
+
+
+class RobotBrowser:
+    """A browser that opens nothing: it tells the test what it was asked to open."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        told = folder / "told"
+        os.mkfifo(told)
+        # Held open for writing too, so that reading waits for a line instead of ending.
+        self._told = os.open(told, os.O_RDWR)
+        self.program = folder / "browser"
+        self.program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >"{told}"\n')
+        self.program.chmod(0o755)
+
+    def opened(self) -> str:
+        """Waits for the URL that the browser was started with."""
+        ready, _, _ = select.select([self._told], [], [], DEADLINE)
+        assert ready, "no browser was started"
+        [url] = os.read(self._told, 65536).decode().splitlines()
+        return url
+
+    def close(self) -> None:
+        os.close(self._told)
 
 
 @dataclass

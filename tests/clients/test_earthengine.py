@@ -444,6 +444,19 @@ def test_key_that_does_not_parse(google, earthkey, key, damage):
     assert google.requests(TOKEN, status=None) == []
 
 
+def test_browser_is_opened(google, earthkey, browser, person):
+    """By an address that says nothing to who reads the list of processes."""
+    arguments = ("login", "earthengine", *LOOPBACK)
+    with earthkey.terminal(*arguments, BROWSER=str(browser.program)) as terminal:
+        start = browser.opened()
+        assert urlsplit(start).query == ""
+        visit = person().visit(start)
+        assert terminal.finish() == 0, terminal.screen
+    page = google.played("https://accounts.google.com/o/oauth2/auth")
+    assert visit.redirected_abroad.startswith(f"{page}?")
+    assert google.subject(earthkey.token("earthengine")) == "sandbox-ada"
+
+
 def test_paste(google, sandbox, earthkey, person):
     with earthkey.terminal("login", "earthengine", "--flow", "paste") as terminal:
         visit = person(stays_home=True).visit(terminal.expect_url(sandbox.url))

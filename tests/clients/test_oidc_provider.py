@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import select
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-
-from machine import DEADLINE
 
 SECRET = "service-secret-of-the-test"
 SCOPES = "openid,offline_access,email"
@@ -22,14 +17,6 @@ def login(oidc_provider, earthkey, person):
     """A login by device, from which the tests of refresh and logout start."""
     earthkey.login("oidc/there", oidc_provider.issuer, *_native("device"), person=person())
     assert oidc_provider.grants(DEVICE_GRANT) == 1
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """The browser of this machine."""
-    browser = RobotBrowser(tmp_path / "browser")
-    yield browser
-    browser.close()
 
 
 def userinfo(oidc_provider, token):
@@ -266,27 +253,3 @@ def test_nobody_to_ask(oidc_provider, earthkey):
 def _native(flow):
     """Returns the options that log in as the provider's native client."""
     return ("--client-id", "native", "--flow", flow, "--scopes", SCOPES)
-
-
-class RobotBrowser:
-    """A browser that opens nothing: it tells the test what it was asked to open."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        told = folder / "told"
-        os.mkfifo(told)
-        # Held open for writing too, so that reading waits for a line instead of ending.
-        self._told = os.open(told, os.O_RDWR)
-        self.program = folder / "browser"
-        self.program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >"{told}"\n')
-        self.program.chmod(0o755)
-
-    def opened(self) -> str:
-        """Waits for the URL that the browser was started with."""
-        ready, _, _ = select.select([self._told], [], [], DEADLINE)
-        assert ready, "no browser was started"
-        [url] = os.read(self._told, 65536).decode().splitlines()
-        return url
-
-    def close(self) -> None:
-        os.close(self._told)
