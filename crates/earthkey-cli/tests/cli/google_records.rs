@@ -63,7 +63,7 @@ fn a_login_that_appears_or_goes_decides_whose_token_it_is() {
     sign_in(&machine, &["google"]).succeeds();
     let told = machine.run(&["token", "earthengine"]).succeeds();
     assert_eq!(told.stdout.trim_end(), token(&machine, "google"));
-    let words = "there is no login in ~/.config/earthengine/credentials; as the client does, `earthengine` uses \
+    let words = "there is no login in ~/.config/earthengine/credentials; `earthengine` uses \
                  ~/.config/gcloud/application_default_credentials.json\n";
     assert_eq!(told.stderr, words);
     sign_in(&machine, &["earthengine"]).succeeds();

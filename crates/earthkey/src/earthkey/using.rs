@@ -1,6 +1,7 @@
 //! One login in use: what the refresh protocol asks of whoever knows the system.
 
 use earthkey_record::clock::Clock;
+use earthkey_record::clock::UNKNOWN_BOOT;
 use earthkey_record::environment::Environment;
 use earthkey_record::name::Arguments;
 use earthkey_record::name::Form;
@@ -58,7 +59,9 @@ impl Using<'_> {
         let name = self.canonical_name();
         let scopes = self.scopes();
         let arguments = self.arguments(&name, &scopes);
-        let record = self.host.records.find(&arguments, &nowhere(), &clock(self.host))?;
+        // Found whatever the boot-time clock says: whether the token has expired is judged by whoever asks.
+        let by_wall = Clock { boot_id: UNKNOWN_BOOT, ..clock(self.host) };
+        let record = self.host.records.find(&arguments, &nowhere(), &by_wall)?;
         (record.grant == grant).then(|| access_of(&record))
     }
 
@@ -157,6 +160,8 @@ impl Provider for Using<'_> {
         let recorded = self.recorded(grant_of(contents));
         let is_own = self.want.scopes.is_none() && self.want.audience.is_none();
         let kept = contents.access_token.as_ref().filter(|_| is_own).and_then(|token| self.kept(token));
+        // Of the very same token the record knows more: the clock that no suspend stops.
+        let kept = kept.filter(|kept| recorded.as_ref().is_none_or(|recorded| recorded.token != kept.token));
         [recorded, kept].into_iter().flatten().max_by_key(|access| access.expires_at)
     }
 

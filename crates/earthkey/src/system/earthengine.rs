@@ -24,7 +24,6 @@ use super::google::Preset;
 use crate::error::Error;
 use crate::error::Result;
 use crate::flow::Redirect;
-use crate::host::Notice;
 use crate::host::env::display;
 use crate::host::http::Request;
 use crate::login::Login;
@@ -81,7 +80,9 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     let home = google::home(cx, path.clone(), Arc::new(slot))?;
     let source = google::source(cx, login, home, &client)?;
     let has_project = options.project.is_some()
-        || with_project(cx, source.clone(), project_of_file(cx, &path)?, By::Person)?.quota_project.is_some();
+        || with_project(cx, source.clone(), project_of_file(cx, &path)?.as_deref(), By::Person)?
+            .quota_project
+            .is_some();
     let remark = format!("Earth Engine wants a project, too; keep one: `earthkey login {login} --project P`");
     let remark = Some(remark).filter(|_| !has_project);
     Ok(Signing { remark, ..google::plan_by_person(cx, options, &PRESET, client, source)? })
@@ -91,7 +92,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
 pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
     let path = path(cx, login)?;
     if let Some(source) = google::resolve_by_key(cx, login, &PRESET)? {
-        return with_project(cx, source, project_of_file(cx, &path)?, By::RememberedKey);
+        return with_project(cx, source, project_of_file(cx, &path)?.as_deref(), By::RememberedKey);
     }
     let (source, has_login) = by_file(cx, login, &path)?;
     if has_login || login.name.is_some() {
@@ -107,12 +108,7 @@ pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
             return Ok(source);
         }
     }
-    cx.host.interaction.tell(&Notice::Line(&format!(
-        "there is no login in {}; as the client does, `{login}` uses {}",
-        display(&path, &cx.host.env),
-        display(&adc.path, &cx.host.env)
-    )));
-    with_project(cx, adc.source(cx, login, &PRESET)?, project_of_file(cx, &path)?, By::Adc)
+    with_project(cx, adc.lend(cx, login, &PRESET, &path)?, project_of_file(cx, &path)?.as_deref(), By::Adc)
 }
 
 /// Finds every login.
@@ -179,7 +175,7 @@ fn by_file(cx: &Context<'_>, login: &Login, path: &std::path::Path) -> Result<(S
     let home = google::home(cx, path.to_owned(), Arc::new(EarthEngineSlot::default()))?;
     let source = google::source(cx, login, home, &client)?;
     let source = Source { scopes: file.scopes, issued_to, is_resolved: true, ..source };
-    Ok((with_project(cx, source, file.project, By::Person)?, has_login))
+    Ok((with_project(cx, source, file.project.as_deref(), By::Person)?, has_login))
 }
 
 fn project_of_file(cx: &Context<'_>, path: &std::path::Path) -> Result<Option<String>> {
@@ -201,27 +197,27 @@ enum By {
 /// credentials are in use; else that of the credentials or of the variable; else the one that the OAuth
 /// client is of. For a key that is remembered, the one that was named with it goes first and `gcloud`'s
 /// does not count. A key's own is last.
-fn with_project(cx: &Context<'_>, source: Source, of_file: Option<String>, by: By) -> Result<Source> {
+fn with_project(cx: &Context<'_>, source: Source, of_file: Option<&str>, by: By) -> Result<Source> {
     let own = source.quota_project.clone();
-    let usable = |project: Option<String>, place: &str| google::usable_project(cx, &project?, place);
-    let of_file =
-        || usable(of_file.clone(), &display(&path(cx, &source.login).unwrap_or_default(), &cx.host.env));
+    let usable = |project: &str, place: &str| google::usable_project(cx, project, place);
+    let file = display(&path(cx, &source.login)?, &cx.host.env);
+    let of_file = || of_file.and_then(|project| usable(project, &file));
     let project = match by {
         By::RememberedKey => own.or_else(of_file),
-        By::Person | By::Adc => match of_file() {
-            Some(project) => Some(project),
-            None => {
-                let of_gcloud = google::read(cx, &google::well_known(cx)?)?;
-                let of_gcloud = of_gcloud.and_then(|bytes| {
-                    google::members(&bytes).get("quota_project_id").and_then(Value::as_str).map(str::to_owned)
-                });
-                usable(of_gcloud, "gcloud's file").or(own)
+        By::Person | By::Adc => {
+            if let Some(project) = of_file() {
+                Some(project)
+            } else {
+                let of_gcloud =
+                    google::read(cx, &google::well_known(cx)?)?.map(|bytes| google::members(&bytes));
+                let of_gcloud = of_gcloud.as_ref().and_then(|file| file.get("quota_project_id")?.as_str());
+                of_gcloud.and_then(|project| usable(project, "gcloud's file")).or(own)
             }
-        },
+        }
     };
     let project = project
         .or_else(|| project_of_client(&source.client))
-        .or_else(|| usable(project_of_key(cx, &source), "the key"));
+        .or_else(|| usable(&project_of_key(cx, &source)?, "the key"));
     Ok(Source { quota_project: project, ..source })
 }
 

@@ -22,8 +22,6 @@ use super::google::QuotaProject;
 use super::google::Whose;
 use crate::error::Result;
 use crate::flow::Redirect;
-use crate::host::Notice;
-use crate::host::env::display;
 use crate::host::http::Request;
 use crate::login::Login;
 use crate::login::System;
@@ -81,12 +79,7 @@ pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
         && login.name.is_none()
         && let Some(adc) = Adc::find(cx)?
     {
-        cx.host.interaction.tell(&Notice::Line(&format!(
-            "there is no login in {}; `{login}` uses {}",
-            display(&path, &cx.host.env),
-            display(&adc.path, &cx.host.env)
-        )));
-        return adc.source(cx, login, &PRESET);
+        return adc.lend(cx, login, &PRESET, &path);
     }
     google::resolve_by_file(cx, login, path, Whose::Ours)
 }

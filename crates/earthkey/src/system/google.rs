@@ -7,6 +7,8 @@
 mod adc;
 mod api;
 mod authorized_user;
+mod by_key;
+mod by_person;
 mod client_file;
 mod key;
 mod refusal;
@@ -26,9 +28,18 @@ pub(super) use self::authorized_user::NewLogin;
 pub use self::authorized_user::QuotaProject;
 pub(super) use self::authorized_user::issued_to;
 pub(super) use self::authorized_user::scopes as scopes_of;
+pub(super) use self::by_key::has_key;
+use self::by_key::key_source;
+pub(super) use self::by_key::plan_by_key;
+pub(super) use self::by_key::resolve_by_key;
+pub(super) use self::by_person::client;
+pub(super) use self::by_person::googles_own;
+use self::by_person::googles_own_addresses;
+pub(super) use self::by_person::known_client;
+pub(super) use self::by_person::plan_by_person;
+pub(super) use self::by_person::post_client;
 pub(super) use self::client_file::ClientFile;
 pub(super) use self::key::Key;
-use self::key::KeySlot;
 pub(super) use self::refusal::explain;
 use super::Bearer;
 use super::Checked;
@@ -38,26 +49,19 @@ use super::LoginOptions;
 use super::NamedBy;
 use super::Signing;
 use super::Source;
-use super::choose_flow;
-use crate::config::Profile;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
-use crate::flow::Flow;
-use crate::flow::Plan;
 use crate::flow::Redirect;
 use crate::host::Notice;
 use crate::host::http::Request;
 use crate::login::Login;
 use crate::login::System;
 use crate::oauth::client::Client;
-use crate::oauth::client::ClientAuthentication;
 use crate::oauth::metadata::Metadata;
 use crate::oauth::pkce;
 use crate::oauth::token::MAX_TOKEN_BODY;
 use crate::refresh::Access;
-use crate::secret::ClientSecret;
-use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
 use crate::store::Home;
 use crate::store::Slot;
@@ -175,20 +179,6 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     Ok(Signing { remark, ..plan_by_person(cx, options, &PRESET, client, source)? })
 }
 
-/// Returns the client of the login that is there, if a person chose it here: others may be of a kind
-/// that no browser of this machine can come back to.
-pub(super) fn known_client(
-    cx: &Context<'_>,
-    login: &Login,
-    client: Option<Client>,
-) -> Result<Option<PersonsClient>> {
-    let remembered = cx.config.profile(login).client_id;
-    let client = client.filter(|client| remembered.as_ref() == Some(&client.id));
-    client
-        .map(|client| Ok(PersonsClient { client, addresses: googles_own_addresses()?, project: None }))
-        .transpose()
-}
-
 /// Refuses a project that no header could hold.
 pub(super) fn valid(quota_project: &QuotaProject) -> Result<QuotaProject> {
     if let QuotaProject::Set(project) = quota_project {
@@ -262,248 +252,6 @@ pub(super) fn further(cx: &Context<'_>, system: System) -> Result<Vec<Login>> {
     logins.sort();
     logins.dedup();
     Ok(logins)
-}
-
-/// Returns whether a login is by a key.
-pub(super) fn has_key(cx: &Context<'_>, login: &Login) -> bool {
-    key_of(cx, login).is_some()
-}
-
-fn key_of(cx: &Context<'_>, login: &Login) -> Option<PathBuf> {
-    let profile = cx.config.profile(login);
-    let is_by_key = profile.flow.as_deref() == Some(Flow::ServiceAccount.name());
-    profile.key.filter(|_| is_by_key).map(PathBuf::from)
-}
-
-/// Says how to sign in by a key, if that is what is asked for.
-pub(super) fn plan_by_key(
-    cx: &Context<'_>,
-    login: &Login,
-    options: &LoginOptions,
-    preset: &Preset,
-) -> Result<Option<Signing>> {
-    let known = key_of(cx, login).filter(|_| options.flow.is_none() && options.client_id_file.is_none());
-    let is_asked = options.key.is_some() || options.flow == Some(Flow::ServiceAccount);
-    if !is_asked && known.is_none() {
-        return Ok(None);
-    }
-    if options.flow.is_some_and(|flow| flow != Flow::ServiceAccount) {
-        return Err(Error::usage("a key is for the flow `service-account` alone")
-            .hint(format!("earthkey login {login} --flow service-account --key FILE")));
-    }
-    let path = options.key.clone().or(known).or_else(|| key_of(cx, login)).ok_or_else(|| {
-        Error::usage("the flow `service-account` needs the account's key")
-            .hint(format!("earthkey login {login} --flow service-account --key FILE"))
-    })?;
-    if options.client_id.is_some() || options.client_id_file.is_some() || options.client_secret.is_some() {
-        return Err(Error::usage("a key needs no client").hint(format!("earthkey login {login} --key FILE")));
-    }
-    let path = cx.absolute(&path)?;
-    let Some(shown) = path.to_str().map(str::to_owned) else {
-        return Err(Error::usage(format!("`{}` is no path that can be remembered", path.display()))
-            .hint("give the file a name of UTF-8"));
-    };
-    if options.scopes.is_some() {
-        return Err(Error::usage("the scopes of a key are not kept")
-            .hint(format!("name them when you ask for a token: `earthkey token {login} --scopes S,S`")));
-    }
-    let project = match (&options.project, valid(&options.quota_project)?) {
-        (Some(project), _) => Some(project_id(project, "`--project`")?),
-        (None, QuotaProject::Set(project)) => Some(project),
-        (None, QuotaProject::Remove) => None,
-        (None, QuotaProject::Keep) => cx.config.profile(login).project,
-    };
-    let mut source = key_source(cx, login, &path, preset)?;
-    source.named_by = adc::named_by(cx)?
-        .filter(|_| login.name.is_none() && login.system == System::Google)
-        .map(NamedBy::Variable);
-    let Endpoints::Known(metadata) = &source.endpoints else {
-        return Err(Error::internal("Google's endpoints are always known"));
-    };
-    let plan = Plan {
-        login: login.clone(),
-        metadata: (**metadata).clone(),
-        client: source.client.clone(),
-        scopes: source.scopes.clone(),
-        audience: None,
-        parameters: Vec::new(),
-        redirect: preset.redirect,
-        device_pkce: false,
-        checks_id_token: false,
-        opens_browser: false,
-        timeout: options.timeout.unwrap_or(super::TIMEOUT),
-    };
-    let profile = Profile {
-        flow: Some(Flow::ServiceAccount.name().to_owned()),
-        key: Some(shown),
-        project,
-        ..Profile::default()
-    };
-    let flow = Flow::ServiceAccount;
-    Ok(Some(Signing { plan, flow, source, profile, companion: None, needed_scope: None, remark: None }))
-}
-
-/// Finds the login by a key that is remembered.
-pub(super) fn resolve_by_key(cx: &Context<'_>, login: &Login, preset: &Preset) -> Result<Option<Source>> {
-    let Some(path) = key_of(cx, login) else { return Ok(None) };
-    if !path.is_absolute() {
-        // It would be another key in each directory.
-        return Err(Error::configuration(format!("the key of `{login}` has no absolute path"))
-            .caused_by(format!("{}: `{}`", cx.config.origin(login, "key"), path.display()))
-            .hint(format!("name it again: `earthkey login {login} --flow service-account --key FILE`")));
-    }
-    let source = key_source(cx, login, &path, preset)?;
-    let quota_project = cx.config.profile(login).project.or_else(|| source.quota_project.clone());
-    Ok(Some(Source { named_by: Some(NamedBy::Login), quota_project, ..source }))
-}
-
-/// Returns the login of the account whose key is at `path`.
-fn key_source(cx: &Context<'_>, login: &Login, path: &std::path::Path, preset: &Preset) -> Result<Source> {
-    let bytes = read(cx, path)?.ok_or_else(|| {
-        Error::configuration(format!("the key of `{login}` is not there"))
-            .caused_by(format!("there is no {}", path.display()))
-            .hint(format!("name the key: `earthkey login {login} --flow service-account --key FILE`"))
-    })?;
-    let key = Key::parse(&bytes).map_err(|damage| {
-        Error::store(format!("`{}` is no key of a service account that can be used", path.display()))
-            .caused_by(damage)
-            .hint("make a new key for the account and download it as JSON")
-    })?;
-    let client = PersonsClient {
-        client: Client::public(key.account.email.clone()),
-        addresses: Addresses {
-            authorization: googles(AUTHORIZATION_ENDPOINT)?,
-            token: key.token_uri.clone(),
-        },
-        project: key.project.clone(),
-    };
-    let home = home(cx, path.to_owned(), Arc::new(KeySlot))?;
-    let source = source(cx, login, home.clone(), &client)?;
-    Ok(Source {
-        // No server replaces a key, and nothing is to be left beside it.
-        home,
-        scopes: preset.account_scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-        quota_project: quota_project(cx, None),
-        issued_to: Some(Fingerprint::of(key.token_uri.as_str())),
-        is_resolved: true,
-        account: Some(key.account.email),
-        ..source
-    })
-}
-
-/// Chooses the client of a person's login: the one named now, the one known, the system's own.
-pub(super) fn client(
-    cx: &Context<'_>,
-    login: &Login,
-    options: &LoginOptions,
-    preset: &Preset,
-    known: Option<PersonsClient>,
-) -> Result<PersonsClient> {
-    if let Some(path) = &options.client_id_file {
-        let ClientFile { client, addresses, project } = ClientFile::load(cx, path)?;
-        return Ok(PersonsClient { client, addresses, project });
-    }
-    if let Some(id) = &options.client_id {
-        let is_known = known.as_ref().is_some_and(|known| known.client.id == *id);
-        if let Some(known) = known.filter(|_| is_known && options.client_secret.is_none()) {
-            return Ok(known);
-        }
-        let of_preset = preset.client.filter(|(own, _)| own == id);
-        let secret = options.client_secret.clone().or(of_preset.map(|(_, secret)| ClientSecret::new(secret)));
-        let secret = secret.ok_or_else(|| {
-            Error::usage("Google wants the secret of a client, too")
-                .hint(format!("earthkey login {login} --client-id-file client_secret.json"))
-                .hint(format!("earthkey login {login} --client-id {id} --client-secret-stdin <FILE"))
-        })?;
-        return Ok(PersonsClient {
-            client: post_client(id, secret),
-            addresses: googles_own_addresses()?,
-            project: None,
-        });
-    }
-    if options.client_secret.is_some() {
-        return Err(Error::usage("the secret of which client is not said")
-            .hint(format!("earthkey login {login} --client-id ID --client-secret-stdin <FILE")));
-    }
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    let (id, secret) = preset.client.ok_or_else(|| {
-        Error::configuration(format!("`{login}` needs a client of your own"))
-            .caused_by("Google blocks its tools' own clients for this system's scopes")
-            .hint("make a client of type `Desktop app`: https://console.cloud.google.com/auth/clients")
-            .hint(format!("then name its file: `earthkey login {login} --client-id-file client_secret.json`"))
-    })?;
-    let client = post_client(id, ClientSecret::new(secret));
-    Ok(PersonsClient { client, addresses: googles_own_addresses()?, project: None })
-}
-
-fn googles_own_addresses() -> Result<Addresses> {
-    Ok(Addresses { authorization: googles(AUTHORIZATION_ENDPOINT)?, token: googles(TOKEN_ENDPOINT)? })
-}
-
-/// Refuses a client of another server's where the system's own client would ask Google all the same.
-pub(super) fn googles_own(client: PersonsClient) -> Result<PersonsClient> {
-    let token = googles(TOKEN_ENDPOINT)?;
-    if client.addresses.token == token {
-        return Ok(client);
-    }
-    if OTHER_TOKEN_ENDPOINTS.contains(&client.addresses.token.as_str()) {
-        return Ok(PersonsClient { addresses: Addresses { token, ..client.addresses }, ..client });
-    }
-    Err(Error::configuration(format!("the client's tokens come from `{}`", client.addresses.token))
-        .caused_by("the clients that read this login's file ask Google whatever it says")
-        .hint("sign in with a client of Google's, or keep the login as one of `oidc`"))
-}
-
-/// Returns a client that sends its secret in the form, as all of Google's do.
-pub(super) fn post_client(id: impl Into<String>, secret: ClientSecret) -> Client {
-    Client { id: id.into(), authentication: ClientAuthentication::SecretPost(secret) }
-}
-
-/// Says how a person signs in, with a home and a client that are chosen.
-pub(super) fn plan_by_person(
-    cx: &Context<'_>,
-    options: &LoginOptions,
-    preset: &Preset,
-    client: PersonsClient,
-    source: Source,
-) -> Result<Signing> {
-    let login = source.login.clone();
-    let Endpoints::Known(metadata) = &source.endpoints else {
-        return Err(Error::internal("Google's endpoints are always known"));
-    };
-    let known = cx.config.profile(&login).flow;
-    let known = known.filter(|flow| flow != Flow::ServiceAccount.name());
-    let flow = choose_flow(cx.host, metadata, options, known.as_deref())?;
-    if !matches!(flow, Flow::Loopback(_) | Flow::Paste | Flow::Refresh) {
-        return Err(Error::usage(format!("{} has no flow `{}`", login.system, flow.name()))
-            .hint("its flows are loopback, paste, service-account and refresh"));
-    }
-    let client_id = client.client.id.clone();
-    let scopes =
-        options.scopes.clone().unwrap_or_else(|| preset.scopes.iter().map(|s| (*s).to_owned()).collect());
-    let plan = Plan {
-        login: login.clone(),
-        metadata: (**metadata).clone(),
-        client: client.client,
-        checks_id_token: metadata.jwks_uri.is_some() && scopes.iter().any(|scope| scope == "openid"),
-        scopes,
-        audience: None,
-        // Without the second a person who has agreed before gets no refresh token.
-        parameters: [("access_type", "offline"), ("prompt", "consent")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
-        redirect: preset.redirect,
-        device_pkce: false,
-        opens_browser: !options.no_browser,
-        timeout: options.timeout.unwrap_or(super::TIMEOUT),
-    };
-    let is_chosen = preset.client.is_none_or(|(own, _)| own != client_id);
-    let client_id = Some(client_id).filter(|_| is_chosen);
-    let profile = Profile { flow: Some(flow.to_string()), client_id, ..Profile::default() };
-    let needed_scope = Some(preset.needed_scope);
-    Ok(Signing { plan, flow, source, profile, companion: None, needed_scope, remark: None })
 }
 
 /// Whose a file is decides what of it is believed.

@@ -289,7 +289,7 @@ async fn a_login_that_takes_the_others_place_before_the_grant_is_sent_is_sent_fo
         world.fs.put(FILE, br#"{"refresh_token": "r1", "client_id": "1-x", "client_secret": "s"}"#);
         let sent = world.http.requests().len();
         let watched = WatchedFileSystem::new(&world.fs, before);
-        let earthkey = Earthkey::open(Host { fs: std::sync::Arc::new(watched), ..world.host(1) });
+        let earthkey = Earthkey::open(Host { fs: Arc::new(watched), ..world.host(1) });
         let want = Want { force: true, ..Want::default() };
         let token = earthkey.token(&Login::of(System::Earthengine), &want).await.unwrap();
         for request in &world.http.requests()[sent..] {

@@ -1,5 +1,6 @@
 //! Application Default Credentials: where Google's libraries look, in their order.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -15,6 +16,8 @@ use super::resolve_by_file;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
+use crate::host::Notice;
+use crate::host::env::display;
 use crate::login::Login;
 use crate::login::System;
 use crate::system::Context;
@@ -67,6 +70,22 @@ impl Adc {
                 }
             },
         }
+    }
+
+    /// Returns the login of the file for a system that has none of its own, and says so.
+    pub(in super::super) fn lend(
+        &self,
+        cx: &Context<'_>,
+        login: &Login,
+        preset: &Preset,
+        empty: &Path,
+    ) -> Result<Source> {
+        cx.host.interaction.tell(&Notice::Line(&format!(
+            "there is no login in {}; `{login}` uses {}",
+            display(empty, &cx.host.env),
+            display(&self.path, &cx.host.env)
+        )));
+        self.source(cx, login, preset)
     }
 
     /// Returns the login of the file.

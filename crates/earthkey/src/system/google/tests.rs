@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::config::Config;
+use crate::config::Profile;
 use crate::error::ErrorKind;
+use crate::flow::Flow;
 use crate::host::Env;
 use crate::host::http::SendError;
 use crate::host::scripted::World;
+use crate::secret::ClientSecret;
 use crate::store::Grant;
 
 const WELL_KNOWN: &str = "/home/ada/.config/gcloud/application_default_credentials.json";
