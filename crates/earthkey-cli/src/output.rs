@@ -134,7 +134,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<Cell>], paint: Paint) -> String
 pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
+        120..7200 => format!("{} min", (seconds + 30) / 60),
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
     }
@@ -161,7 +161,7 @@ mod tests {
     fn durations_are_short() {
         assert_eq!(
             [30, 119, 3599, 7200, 172_800].map(duration),
-            ["30 s", "119 s", "59 min", "2 h", "2 days"]
+            ["30 s", "119 s", "60 min", "2 h", "2 days"]
         );
     }
 }

@@ -255,7 +255,7 @@ impl Earthkey {
             let place = display(&source.home.path, &self.host.env);
             Error::login_required(format!("`{}` is not signed in", source.login))
                 .with_credential(format!("none: there is no {place}"))
-                .hint(format!("sign in: `earthkey login {}`", source.login))
+                .hint(format!("sign in: `{}`", system::first_login(&source.login)))
         };
         if source.given.is_some() {
             let keep = Keep::create(&self.host, &source.home)?;
@@ -294,6 +294,7 @@ impl Earthkey {
     /// Calls a real endpoint of the system with a token. A client that signs in for itself is
     /// nobody whom a provider could describe; there the token endpoint is the one that is called.
     pub async fn check(&self, login: &Login, project: Option<&str>) -> Result<Checked> {
+        system::refuse_project(login, project)?;
         self.ask(login, Question::DoesItWork { project }).await
     }
 

@@ -185,13 +185,27 @@ pub async fn check(
     match source.login.system {
         System::Earthengine => earthengine::check(cx, source, access, project).await,
         System::Gemini => gemini::check(cx, source, access, project).await,
-        system if project.is_some() => {
-            Err(Error::usage(format!("{system} knows no projects")).hint("leave `--project` out"))
-        }
         System::Google => google::check(cx, source, access).await,
         System::Oidc => oidc::check(cx, source, access).await,
         System::Earthscope => earthscope::check(cx, source, access).await,
         System::Openeo => openeo::check(cx, source, access).await,
+    }
+}
+
+/// Refuses a project where a system is asked for nothing that belongs to one.
+pub fn refuse_project(login: &Login, project: Option<&str>) -> Result<()> {
+    if project.is_none() || matches!(login.system, System::Earthengine | System::Gemini) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("`check {}` asks for nothing of a project", login.system))
+        .hint(format!("leave it out: `earthkey check {login}`")))
+}
+
+/// Returns the command that signs in where nothing is known of a login yet.
+pub fn first_login(login: &Login) -> String {
+    match login.system {
+        System::Gemini => format!("earthkey login {login} --client-id-file client_secret.json"),
+        _ => format!("earthkey login {login}"),
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) fn key_source(cx: &Context<'_>, login: &Login, path: &Path, preset: &
     let bytes = read(cx, path)?.ok_or_else(|| {
         Error::configuration(format!("the key of `{login}` is not there"))
             .caused_by(format!("there is no {}", path.display()))
-            .hint(format!("name the key: `earthkey login {login} --flow service-account --key FILE`"))
+            .hint(format!("look at the path, or name another: `earthkey login {login} --key FILE`"))
     })?;
     let key = Key::parse(&bytes).map_err(|damage| {
         Error::store(format!("`{}` is no key of a service account that can be used", path.display()))
