@@ -344,7 +344,8 @@ impl Refresh<'_> {
                 _ => Ok(None),
             },
             OutcomeKind::Failed => Err(Error::network(outcome.message.clone())
-                .caused_by("another process tried just now, and this one waited for it")),
+                .caused_by("another process tried just now, and this one waited for it")
+                .hint("look at the network and try again")),
             OutcomeKind::Landed => {
                 // Forced or not, it was obtained after this caller asked for it.
                 let access = self.provider.at_hand(&contents).filter(|access| self.may_serve(access));

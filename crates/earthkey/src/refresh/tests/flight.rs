@@ -78,6 +78,21 @@ async fn everybody_who_waits_gets_the_failure_of_one_attempt() {
 }
 
 #[tokio::test]
+async fn whoever_waited_for_a_failure_is_told_what_to_do() {
+    let world = World::new(|_| Err(SendError::NotSent("connection refused".into())));
+    world.fs.put(PATH, &file("r1.0"));
+    let (first, second) = (Caller::new(&world, 1), Caller::new(&world, 2));
+    let late = async {
+        requests_reach(&world, 1).await;
+        second.token().await
+    };
+    let (own, anothers) = tokio::join!(first.token(), late);
+    for outcome in [own, anothers] {
+        assert!(!outcome.unwrap_err().hints().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_of_other_scopes_is_nobody_elses() {
     let bank = Bank::default();
     let answering = bank.clone();
