@@ -28,6 +28,8 @@ NODE_PACKAGES = TARGET / "node"
 
 SERVER_ERRORS = "server.stderr"
 
+pytest_plugins = ("soak",)
+
 PRINTS_A_TOKEN = frozenset({"token", "header", "exec", "export"})
 """The commands of ours whose purpose is to print one, on standard output alone."""
 
@@ -174,6 +176,9 @@ def earthkey(request: pytest.FixtureRequest, machine: Machine, secrets: Secrets)
 class Sandbox:
     """A running `earthkey sandbox` and its control interface."""
 
+    pid: int
+    """Its process, to be stopped and continued."""
+
     def __init__(self, url: str, authority: Path) -> None:
         self.url = url
         self.authority = authority
@@ -243,6 +248,7 @@ def sandbox(
         argv += ["--earthengine-documents", documents]
     with _server(argv, machine.environment | {"HOME": str(tmp_path)}, tmp_path) as announced:
         sandbox = Sandbox(announced["url"], authority)
+        sandbox.pid = announced["pid"]
         yield sandbox
         secrets.watch("the sandbox's request log", sandbox.requests())
     secrets.watch("earthkey sandbox (stderr)", (tmp_path / SERVER_ERRORS).read_text())
@@ -436,7 +442,7 @@ def _server(
             ready, _, _ = select.select([process.stdout], [], [], DEADLINE)
             line = process.stdout.readline() if ready else b""
             assert line.endswith(b"\n"), f"{argv[0]} announced nothing:\n{errors.read_text()}"
-            yield json.loads(line)
+            yield json.loads(line) | {"pid": process.pid}
             assert process.poll() is None, f"{argv[0]} ended:\n{errors.read_text()}"
             process.terminate()
             process.wait(timeout=DEADLINE)
