@@ -16,6 +16,10 @@ clients *ARGS:
     cargo build --workspace
     target/venv/bin/pytest tests/clients {{ARGS}}
 
+# Kills, herds and bad places at full size
+soak *ARGS:
+    scripts/soak {{ARGS}}
+
 # Format and lints
 lint:
     cargo fmt --all
