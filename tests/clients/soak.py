@@ -64,7 +64,7 @@ FULL = Size(
     callers=1000,
     ours=4,
     theirs=4,
-    rounds=5,
+    rounds=6,
     disk_step_kib=4,
 )
 
@@ -299,7 +299,7 @@ class Crowd:
 
     def __init__(self, machine: Machine, directory: Path) -> None:
         self._machine = machine
-        self._directory = directory / f"crowd-{time.monotonic_ns()}"
+        self._directory = directory / f"crowd-{time.monotonic_ns()}-{id(self)}"
         self._directory.mkdir()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._line, self._start = os.pipe()
@@ -379,7 +379,7 @@ class Crowd:
         return self._file(number, stream).read_text()
 
 
-def until(condition: Callable[[], bool], otherwise: str) -> None:
+def until(condition: Callable[[], object], otherwise: str) -> None:
     """Returns once something has come about that is under way."""
     deadline = time.monotonic() + DEADLINE
     while not condition():

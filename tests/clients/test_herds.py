@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 from conftest import VENV
-from soak import EARTHSCOPE, LOGINS, OPENEO, Crowd, is_valid
+from soak import EARTHSCOPE, LOGINS, OPENEO, Crowd, is_valid, until
 
 HELD_BACK_MS = 1000
 """How long an answer is held back where unmodified clients are to spend a token that has just
@@ -188,7 +188,8 @@ SDKS = {
 
 
 class Mixed:
-    """Rounds of processes of ours and of an unmodified client, all on one expired login."""
+    """Rounds of processes of ours and of an unmodified client, all on one expired login, in which
+    we come first and they do, in turn."""
 
     def __init__(self, soak, realm, rounds, grace):
         self.login, script = SDKS[realm]
@@ -200,29 +201,37 @@ class Mixed:
         self.rounds = rounds
 
     def run(self, ours: int, theirs: int) -> Mixed:
-        for _ in range(self.rounds):
-            self._round(ours, theirs)
+        for number in range(self.rounds):
+            self._round(ours, theirs, are_we_first=number % 2 == 0)
         return self
 
-    def _round(self, ours, theirs):
+    def _round(self, ours, theirs, are_we_first):
         soak, login = self._soak, self.login
         soak.sandbox.settings(login.realm, grace_seconds=self._grace)
         soak.sign_in_and_expire(login)
         soak.fault(login, times=ours + theirs, delay_ms=HELD_BACK_MS)
-        with Crowd(soak.machine, soak.directory) as crowd:
+        with (
+            Crowd(soak.machine, soak.directory) as we,
+            Crowd(soak.machine, soak.directory) as they,
+        ):
             for _ in range(theirs):
-                crowd.add(*self._theirs, waits_itself=True)
+                they.add(*self._theirs, waits_itself=True)
             for _ in range(ours):
-                crowd.add(soak.program, "-v", "token", login.name)
-            crowd.until_ready()
-            crowd.go()
-            done = crowd.wait()
+                we.add(soak.program, "-v", "token", login.name)
+            they.until_ready()
+            first, second = (we, they) if ours and are_we_first else (they, we)
+            first.go()
+            until(lambda: soak.refreshes(login), "nobody came first")
+            # Its answer is held back, so that these come before it.
+            second.go()
+            of_ours = we.wait()
+            they.wait()
         soak.settle()
         requests = soak.refreshes(login)
-        sent = sum(one.stderr.count("the grant is sent") for one in done[theirs:])
+        sent = sum(one.stderr.count("the grant is sent") for one in of_ours)
         self.our_requests += sent
         self.their_requests += len(requests) - sent
-        self.succeeded += sum(one.code == 0 for one in done[theirs:])
+        self.succeeded += sum(one.code == 0 for one in of_ours)
         if sent > 1:
             self.second_uses += ends_by_a_second_of_ours(requests)
         # From now on a token that somebody has spent counts as spent.
