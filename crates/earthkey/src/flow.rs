@@ -131,6 +131,8 @@ impl Redirect {
 pub struct Plan {
     /// For whom it is, for messages.
     pub login: Login,
+    /// The command that asks for the same once more, without its flow.
+    pub again: String,
     /// Where to go.
     pub metadata: Metadata,
     /// Who asks.

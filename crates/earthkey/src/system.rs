@@ -11,6 +11,7 @@ pub mod gemini;
 pub mod google;
 pub mod oidc;
 pub mod openeo;
+mod options;
 mod provider;
 mod source;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use self::context::Context;
 pub use self::google::QuotaProject;
+pub use self::options::LoginOptions;
 use self::provider::address;
 use self::provider::call;
 use self::provider::discover;
@@ -38,9 +40,6 @@ use crate::login::Login;
 use crate::login::System;
 use crate::oauth::metadata::Metadata;
 use crate::refresh::Access;
-use crate::secret::ClientSecret;
-use crate::secret::Password;
-use crate::secret::RefreshToken;
 use crate::store::Home;
 
 /// How long a file that is absent or torn is given to come back: other programs remove it before they
@@ -49,47 +48,6 @@ const SETTLE: Duration = Duration::from_millis(250);
 
 /// How long a person is waited for unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(600);
-
-/// What a person asked for when signing in.
-#[derive(Default)]
-pub struct LoginOptions {
-    /// The address: an issuer, an openEO back-end, an EarthScope domain.
-    pub url: Option<String>,
-    /// The flow.
-    pub flow: Option<Flow>,
-    /// The openEO back-end's name for the OpenID provider.
-    pub provider: Option<String>,
-    /// The client's id.
-    pub client_id: Option<String>,
-    /// The client's secret.
-    pub client_secret: Option<ClientSecret>,
-    /// The file of a client of Google's making.
-    pub client_id_file: Option<PathBuf>,
-    /// The file of a service account's key.
-    pub key: Option<PathBuf>,
-    /// The project that an Earth Engine login keeps.
-    pub project: Option<String>,
-    /// The project that requests are counted for.
-    pub quota_project: QuotaProject,
-    /// The person's name, for `Flow::Basic`.
-    pub username: Option<String>,
-    /// The person's password, for `Flow::Basic`.
-    pub password: Option<Password>,
-    /// The refresh token that `Flow::Refresh` proves.
-    pub refresh_token: Option<RefreshToken>,
-    /// The scopes.
-    pub scopes: Option<Vec<String>>,
-    /// The audience.
-    pub audience: Option<String>,
-    /// Whether no browser is to be opened.
-    pub no_browser: bool,
-    /// Whether another account's login may be replaced.
-    pub force: bool,
-    /// How long a person is waited for.
-    pub timeout: Option<Duration>,
-    /// Whether nobody is there: a flow that needs a person is an error at once.
-    pub unattended: bool,
-}
 
 /// How to sign in: what the flow needs, and where the grant goes then.
 pub struct Signing {

@@ -49,6 +49,7 @@ Examples:
   earthkey login earthengine --flow service-account --key key.json
   earthkey login earthscope
   earthkey login earthscope/work --no-browser
+  earthkey login google --quiet; earthkey login google --finish <address.txt
   earthkey login openeo https://openeo.dataspace.copernicus.eu
   earthkey login openeo/openeo.cloud --provider egi
   earthkey login oidc/work https://login.example.org --client-id my-app
@@ -106,11 +107,11 @@ pub(crate) struct LoginArguments {
     #[arg(long, conflicts_with = "client_secret_stdin")]
     password_stdin: bool,
 
-    /// The scopes
+    /// The scopes to ask for, apart by commas; those of the system's own client where left out
     #[arg(long, value_name = "S,S", value_delimiter = ',')]
     scopes: Option<Vec<String>>,
 
-    /// For which resource
+    /// The API that the token is for (EarthScope and OpenID providers that ask for it)
     #[arg(long, value_name = "A")]
     audience: Option<String>,
 
@@ -127,10 +128,10 @@ pub(crate) struct LoginArguments {
     quiet: bool,
 
     /// End a sign-in that `--quiet` began, with the address that the browser ended at
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["flow", "provider", "client_id", "client_id_file", "scopes", "audience", "username"])]
     finish: bool,
 
-    /// How long a person is waited for
+    /// How long a person is waited for; 600 where left out
     #[arg(long, value_name = "SEC")]
     timeout: Option<u64>,
 }
@@ -251,8 +252,9 @@ fn report(earthkey: &Earthkey, signed_in: &SignedIn, output: &Output) -> Result<
 /// Reads a secret from standard input, or from a hidden prompt where that is a terminal.
 async fn secret(earthkey: &Earthkey, what: &str, login: &Login) -> Result<String, Failure> {
     let missing = || {
-        Error::login_required(format!("no {what} came on standard input"))
-            .hint(format!("give it so: `earthkey login {login} … <FILE`, or run this in a terminal"))
+        Error::login_required(format!("no {what} came on standard input")).hint(format!(
+            "put it in a file and add `<FILE` to `earthkey login {login} …`, or run it in a terminal"
+        ))
     };
     let text = if io::stdin().is_terminal() {
         if !earthkey.host().interaction.can_ask() {

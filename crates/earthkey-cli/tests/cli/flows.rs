@@ -107,16 +107,22 @@ fn an_address_that_is_pasted_back() {
 #[test]
 fn the_address_of_another_sign_in_is_refused() {
     let machine = Machine::new();
-    for (pasted, code) in [
-        ("http://127.0.0.1:1/callback?code=stolen&state=another", 4),
-        ("http://127.0.0.1:1/callback?error=access_denied&state=another", 4),
-        ("http://127.0.0.1:1/callback", 2),
-        ("two words", 2),
+    for (pasted, tries, code) in [
+        ("http://127.0.0.1:1/callback?code=stolen&state=another", 1, 4),
+        ("http://127.0.0.1:1/callback?error=access_denied&state=another", 1, 4),
+        // What cannot be an answer costs no sign-in.
+        ("http://127.0.0.1:1/callback", 3, 2),
+        ("two words", 3, 2),
+        ("stolen", 3, 2),
     ] {
         let mut at = AtTerminal::start(&machine, &["login", "oidc", "--flow", "paste"]);
-        at.wait_for("Paste the address");
-        at.keyboard.wait_for_silence();
-        at.keyboard.types(&format!("{pasted}\n"));
+        for asked in 1..=tries {
+            at.running.stderr.wait_for("the question", |screen| {
+                (screen.matches("Paste the address").count() == asked).then_some(())
+            });
+            at.keyboard.wait_for_silence();
+            at.keyboard.types(&format!("{pasted}\n"));
+        }
         let ended = at.running.end();
         assert_eq!(ended.code(), code, "{pasted}: {ended:#?}");
         assert!(!ended.stderr.contains("stolen"));
@@ -159,7 +165,7 @@ fn the_credentials_of_a_client() {
     assert_snapshot!(machine.run_with_input(&wrong, "\n").fails(3), @"
     error: no client secret came on standard input
 
-    hint: give it so: `earthkey login oidc … <FILE`, or run this in a terminal
+    hint: put it in a file and add `<FILE` to `earthkey login oidc …`, or run it in a terminal
     ");
 }
 
@@ -200,6 +206,15 @@ fn a_page_now_and_its_end_later() {
     let lines: Vec<&str> = begun.stdout.lines().collect();
     let [page, finish] = lines[..] else { panic!("a page and a command: {begun:#?}") };
     assert_eq!(finish, "earthkey login oidc --finish");
+    // What cannot be an answer costs nothing.
+    assert_snapshot!(machine.run_with_input(&["login", "oidc", "--finish"], "hello").fails(2), @"
+    error: what was pasted (5 characters) is not an address that the sign-in ended at
+
+    hint: paste the whole address from the browser's bar, with `?` and everything behind it
+    hint: the sign-in still waits: `earthkey login oidc --finish <FILE`
+    ");
+    // What the page was made for cannot be changed any more.
+    assert_eq!(machine.run(&["login", "oidc", "--finish", "--scopes", "openid"]).code(), 2);
     let visited = visit(&Person::ada().stopping_at_foreign_redirect(), &Url::parse(page).unwrap());
     let address = visited.last_redirect.unwrap().to_string();
     machine.run_with_input(&["login", "oidc", "--finish"], &address).succeeds();
@@ -236,9 +251,33 @@ fn a_sign_in_that_was_begun_belongs_to_one_login() {
     error: the answer of the sign-in does not hold
     caused by: the redirect does not belong to this sign-in: its `state` is missing or another
 
-    hint: nothing was stored; sign in again: `earthkey login oidc/a`
+    hint: nothing was stored; sign in again: `earthkey login oidc/a --quiet`
     ");
     assert_eq!(machine.token_requests(Realm::Oidc, "authorization_code"), 0);
+}
+
+/// What was asked for at the beginning holds at the end, and may be decided as late as there.
+#[test]
+fn a_sign_in_that_was_begun_replaces_another_account_where_that_was_said() {
+    let machine = Machine::new();
+    let finished = |begin: &[&str], person: &Person, end: &[&str]| {
+        let login = ["login", "oidc"];
+        let page = machine.prints(&[&login[..], &["--quiet"], begin].concat());
+        let page = Url::parse(page.lines().next().unwrap()).unwrap();
+        let address = visit(&person.clone().stopping_at_foreign_redirect(), &page).last_redirect.unwrap();
+        machine.run_with_input(&[&login[..], &["--finish"], end].concat(), address.as_ref())
+    };
+    finished(&[], &Person::ada(), &[]).succeeds();
+    assert_snapshot!(finished(&[], &Person::grace(), &[]).fails(3), @"
+    error: there is a login of `ada@sandbox.test` at `http://SANDBOX/oidc` already; this one is of `grace@sandbox.test` at `http://SANDBOX/oidc`
+
+    hint: replace it: sign in again with `--force`
+    hint: or keep both: sign in under another name, as `SYSTEM/NAME`
+    ");
+    finished(&["--force"], &Person::grace(), &[]).succeeds();
+    assert_eq!(machine.prints(&["whoami", "oidc"]), "grace@sandbox.test");
+    finished(&[], &Person::ada(), &["--force"]).succeeds();
+    assert_eq!(machine.prints(&["whoami", "oidc"]), "ada@sandbox.test");
 }
 
 #[test]

@@ -432,7 +432,7 @@ fn what_a_person_does_not_tick_is_told_and_not_asked_for_again() {
     error: the sign-in does not grant what `earthengine` is about
     caused by: `https://www.googleapis.com/auth/earthengine` was left out
 
-    hint: nothing was stored; sign in again and tick it: `earthkey login earthengine`
+    hint: nothing was stored; sign in again and tick it: `earthkey login earthengine --no-browser`
     ");
     assert!(!machine.path(EARTH_ENGINE).exists(), "nothing was stored");
     untick(&["drive"]);

@@ -96,10 +96,10 @@ fn without_a_browser_the_page_is_printed() {
 fn nobody_is_waited_for_by_surprise() {
     let machine = Machine::new();
     assert_snapshot!(machine.fails(&["login", "oidc", "--flow", "paste"], 3), @"
-error: nobody is here to paste the address back
+    error: nobody is here to paste the address back
 
-hint: run `earthkey login oidc --flow paste` in a terminal, or use `--flow device`
-");
+    hint: run `earthkey login oidc --flow paste` in a terminal, or use `--flow device`, or begin with `--quiet`
+    ");
     for login in ["oidc", "earthscope", "openeo"] {
         for flow in ["loopback", "paste", "device"] {
             if flow != "device" && login != "oidc" {
@@ -196,7 +196,7 @@ fn another_account_replaces_a_login_only_by_force() {
     assert_snapshot!(machine.sign_in_with(&loopback, &Person::grace()).fails(3), @"
     error: there is a login of `ada@sandbox.test` at `http://SANDBOX/oidc` already; this one is of `grace@sandbox.test` at `http://SANDBOX/oidc`
 
-    hint: replace it: add `--force`
+    hint: replace it: sign in again with `--force`
     hint: or keep both: sign in under another name, as `SYSTEM/NAME`
     ");
     assert_eq!(machine.contents(), before);

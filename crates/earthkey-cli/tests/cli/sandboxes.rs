@@ -56,7 +56,7 @@ fn a_real_grant_never_goes_to_a_sandbox() {
     error: the grant of `earthscope` is not sent to `http://SANDBOX/oauth/token`
     caused by: it was not issued by a sandbox, and the address is one
 
-    hint: look at the variables and the configuration that name this address
+    hint: do without the sandbox: `unset EARTHKEY_SANDBOX`
     hint: or sign in there: `earthkey login earthscope`
     ");
     assert_eq!(machine.control().requests(None), [], "something went to the sandbox");
@@ -71,7 +71,7 @@ fn a_real_secret_never_goes_to_a_sandbox() {
     error: the grant of `earthscope` is not sent to `http://SANDBOX/oauth/token`
     caused by: it was not issued by a sandbox, and the address is one
 
-    hint: look at the variables and the configuration that name this address
+    hint: do without the sandbox: `unset EARTHKEY_SANDBOX`
     hint: or sign in there: `earthkey login earthscope`
     ");
     assert_eq!(machine.control().requests(None), []);
@@ -87,7 +87,7 @@ fn a_sandboxs_login_replaces_a_real_one_only_by_force() {
     assert_snapshot!(machine.sign_in("earthscope", &Person::ada()).fails(3), @"
     error: there is a login of a real provider already; this one is of `sandbox-ada` at `http://SANDBOX/`
 
-    hint: replace it: add `--force`
+    hint: replace it: sign in again with `--force`
     hint: or keep both: sign in under another name, as `SYSTEM/NAME`
     ");
     assert_eq!(machine.read(TOKENS), real_tokens(FUTURE));
@@ -105,7 +105,7 @@ fn a_sandboxs_grant_goes_nowhere_else() {
     error: the grant of `earthscope` is not sent to `https://login.earthscope.org/oauth/token`
     caused by: it was issued by a sandbox and goes to sandboxes only
 
-    hint: look at the variables and the configuration that name this address
+    hint: name the sandbox that it is of: `export EARTHKEY_SANDBOX=URL`, as `earthkey sandbox` prints it
     hint: or sign in there: `earthkey login earthscope`
     ");
     machine.fails(&["logout", "earthscope", "--revoke", "--yes"], 6);
@@ -143,11 +143,12 @@ fn a_sandbox_is_on_this_machine() {
         }
     }
     assert_snapshot!(machine.fails(&["--sandbox", "nonsense", "login", "oidc"], 6), @"
-            error: the sandbox's address is not one of this machine
-            caused by: nonsense
+    error: the sandbox's address is not one of this machine
+    caused by: it is `nonsense`, and not `http://127.0.0.1` with a port
 
-            hint: start one and name it as it prints itself: `earthkey sandbox`
-            ");
+    hint: start one and name it as it prints itself: `earthkey sandbox`
+    hint: or do without: `unset EARTHKEY_SANDBOX`
+    ");
 }
 
 #[test]

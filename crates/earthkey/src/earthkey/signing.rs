@@ -43,6 +43,7 @@ use crate::system;
 use crate::system::Context;
 use crate::system::LoginOptions;
 use crate::system::NamedBy;
+use crate::system::QuotaProject;
 use crate::system::Signing;
 use crate::system::Source;
 
@@ -163,7 +164,7 @@ impl Earthkey {
         refuse_hidden(&signing)?;
         if !matches!(signing.flow, Flow::Loopback(_) | Flow::Paste) {
             return Err(Error::usage(format!("the flow `{}` has no page to print", signing.flow.name()))
-                .hint(format!("sign in without `--quiet`: `earthkey login {login}`")));
+                .hint(format!("sign in without `--quiet`: `{}`", signing.plan.again)));
         }
         let attempt = paste::attempt(&self.host, &signing.plan);
         let asked = Asked {
@@ -176,6 +177,8 @@ impl Earthkey {
             client_id_file: options.client_id_file.clone(),
             project: options.project.clone(),
             quota_project: options.quota_project.clone().into(),
+            force: options.force,
+            again: format!("{} --quiet", signing.plan.again),
         };
         pending::keep(&self.host, login, &attempt, &asked)?;
         Ok(Begun { url: attempt.url(&signing.plan)?, finish: format!("earthkey login {login} --finish") })
@@ -183,7 +186,7 @@ impl Earthkey {
 
     /// Ends a sign-in that [`Earthkey::begin_login`] began, with what the browser ended at.
     pub async fn finish_login(&self, login: &Login, pasted: &str, options: LoginOptions) -> Result<SignedIn> {
-        let asked = pending::asked(&self.host, login)?;
+        let (waiting, asked) = pending::look(&self.host, login)?;
         let options = LoginOptions {
             url: asked.url.clone().or(options.url),
             client_id: asked.client_id.clone(),
@@ -191,23 +194,35 @@ impl Earthkey {
             scopes: asked.scopes.clone(),
             audience: asked.audience.clone(),
             client_id_file: asked.client_id_file.clone(),
-            project: asked.project.clone(),
-            quota_project: asked.quota_project.clone().into(),
+            project: options.project.or(asked.project.clone()),
+            quota_project: match options.quota_project {
+                QuotaProject::Keep => asked.quota_project.clone().into(),
+                decided => decided,
+            },
+            force: options.force || asked.force,
             flow: Some(Flow::Paste),
             ..options
         };
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
-        let signing = system::plan(&cx, login, &options).await?;
+        let mut signing = system::plan(&cx, login, &options).await?;
+        signing.plan.again.clone_from(&asked.again);
         refuse_hidden(&signing)?;
         let issuer = &signing.plan.metadata.issuer;
         if asked.issuer.as_ref() != Some(issuer) {
             return Err(Error::configuration(format!(
                 "`{login}` leads to `{issuer}` now, and the page was another's"
             ))
-            .hint(format!("begin anew: `earthkey login {login} --quiet`")));
+            .hint(format!("begin anew: `{}`", asked.again)));
         }
         let keep = self.prepare(&signing.source, options.force).await?;
+        // What cannot be an answer costs nothing; only what can be one ends the attempt.
+        paste::code_of(&signing.plan, &waiting, pasted).map_err(|error| match error.kind() {
+            ErrorKind::Usage => {
+                error.hint(format!("the sign-in still waits: `earthkey login {login} --finish <FILE`"))
+            }
+            _ => error,
+        })?;
         let (attempt, _) = pending::take(&self.host, login)?;
         let code = paste::code_of(&signing.plan, &attempt, pasted)?;
         let granted = self.redeem_code(&signing.plan, &code, &attempt).await?;
@@ -495,7 +510,7 @@ impl Earthkey {
                 return Ok(());
             }
         }
-        Err(Error::login_required(text).hint("replace it: add `--force`").hint(instead))
+        Err(Error::login_required(text).hint("replace it: sign in again with `--force`").hint(instead))
     }
 
     /// Returns the scopes that were granted, in the order in which they were asked for. A person may
@@ -515,10 +530,10 @@ impl Earthkey {
         let (has, lacks): (Vec<_>, Vec<_>) = asked.iter().cloned().partition(is_granted);
         if let Some(needed) = signing.needed_scope.filter(|needed| lacks.iter().any(|scope| scope == needed))
         {
-            let login = &signing.source.login;
+            let Plan { login, again, .. } = &signing.plan;
             return Err(Error::refused(format!("the sign-in does not grant what `{login}` is about"))
                 .caused_by(format!("`{needed}` was left out"))
-                .hint(format!("nothing was stored; sign in again and tick it: `earthkey login {login}`")));
+                .hint(format!("nothing was stored; sign in again and tick it: `{again}`")));
         }
         if !lacks.is_empty() {
             self.host.interaction.tell(&Notice::Warning(&format!("not granted: {}", lacks.join(" "))));
@@ -540,7 +555,7 @@ fn check_attended(login: &Login, flow: Flow, options: &LoginOptions) -> Result<(
         return Ok(());
     }
     Err(Error::login_required(format!("the flow `{}` needs a person, and nobody may be asked", flow.name()))
-        .hint(format!("sign in without `--no-input`: `earthkey login {login}`")))
+        .hint(format!("sign in without `--no-input`: `{}`", options.command(login))))
 }
 
 /// Returns whose an access token is, where it is a JWT that says so.

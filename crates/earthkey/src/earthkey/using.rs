@@ -279,7 +279,16 @@ fn check_sandbox(host: &Host, source: &Source, place: &Url, grant: &Grant) -> Re
         _ if has_sandbox && !is_loopback(place) => "a sandbox plays every system now, and this is a real one",
         _ => return Ok(()),
     };
-    Err(not_for(source, place, why.to_owned()))
+    let refused = Error::configuration(format!("the grant of `{}` is not sent to `{place}`", source.login))
+        .caused_by(why);
+    Err(if has_sandbox {
+        refused.hint("do without the sandbox: `unset EARTHKEY_SANDBOX`")
+    } else {
+        refused.hint(
+            "name the sandbox that it is of: `export EARTHKEY_SANDBOX=URL`, as `earthkey sandbox` prints it",
+        )
+    }
+    .hint(format!("or sign in there: `earthkey login {}`", source.login)))
 }
 
 /// EarthScope's files name no provider, so that the token in them is asked.

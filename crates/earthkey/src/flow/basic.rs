@@ -25,7 +25,7 @@ pub async fn run(host: &Host, plan: &Plan, request: Request) -> Result<TokenResp
             message.map_or_else(|| format!("status {}", response.status), |text| printable(text, 200));
         return Err(Error::refused(format!("`{place}` does not accept the name or the password"))
             .caused_by(message)
-            .hint(format!("try again: `earthkey login {} --flow basic --username NAME`", plan.login)));
+            .hint(format!("try again: `{} --flow basic --username NAME`", plan.again)));
     }
     token::parse(&response).map_err(|error| token_error(plan, error))
 }

@@ -98,7 +98,7 @@ fn show(host: &Host, plan: &Plan, authorization: &DeviceAuthorization) {
 
 fn not_entered(plan: &Plan) -> Error {
     Error::refused(format!("the code was not entered within {} seconds", plan.timeout.as_secs()))
-        .hint(format!("ask for a new one: `earthkey login {}`", plan.login))
+        .hint(format!("ask for a new one: `{}`", plan.again))
 }
 
 fn expired(plan: &Plan) -> Error {

@@ -28,7 +28,7 @@ pub async fn keys(host: &Host, plan: &Plan) -> Result<Option<Jwks>> {
     let no_keys = |cause: Box<dyn std::error::Error + Send + Sync>| {
         Error::network(format!("the keys of `{issuer}` cannot be fetched"))
             .caused_by(cause)
-            .hint(format!("nothing was stored; sign in again: `earthkey login {}`", plan.login))
+            .hint(format!("nothing was stored; sign in again: `{}`", plan.again))
     };
     let answer =
         host.http.send(Request::get(uri).max_body(MAX_KEYS)).await.map_err(|error| no_keys(error.into()))?;

@@ -246,8 +246,8 @@ pub async fn run(host: &Host, plan: &Plan, listener: Listener) -> Result<Returne
     let _spinner = host.interaction.waiting("waiting for the browser to come back");
     let answer = tokio::time::timeout(plan.timeout, server.outcome.recv()).await.map_err(|_| {
         Error::refused(format!("nobody signed in within {} seconds", plan.timeout.as_secs())).hint(format!(
-            "try again: `earthkey login {0}`, or with a browser elsewhere: `earthkey login {0} --flow {1}`",
-            plan.login,
+            "try again: `{0}`, or with a browser elsewhere: `{0} --flow {1}`",
+            plan.again,
             plan.elsewhere()
         ))
     })?;
@@ -270,7 +270,7 @@ pub(crate) fn redirect_error(plan: &Plan, error: RedirectError) -> Error {
         }
         error => Error::refused("the answer of the sign-in does not hold")
             .caused_by(error)
-            .hint(format!("nothing was stored; sign in again: `earthkey login {}`", plan.login)),
+            .hint(format!("nothing was stored; sign in again: `{}`", plan.again)),
     }
 }
 

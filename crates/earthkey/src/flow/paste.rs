@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Plan;
 use super::loopback::Attempt;
 use super::loopback::redirect_error;
 use crate::error::Error;
+use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::Notice;
@@ -18,6 +20,16 @@ use crate::secret::AuthorizationCode;
 
 /// How long a page that was printed by `--quiet` may be answered.
 pub const PENDING_FOR: Duration = Duration::from_secs(600);
+
+/// Bytes of a code at least: nobody can guess one of 128 bits (RFC 6749, section 10.10), which take as
+/// many characters. Whatever is shorter is a slip of the hand, and is not worth a sign-in.
+const MIN_CODE: usize = 22;
+
+const QUESTION: &str = "Paste the address that the browser ends at (it cannot be opened, that is right; \
+                        what you paste is not shown): ";
+
+/// How often a person may paste something that cannot be an answer.
+const TRIES: usize = 3;
 
 /// Bytes of a code at most; real ones have some hundred.
 const MAX_CODE: usize = 4096;
@@ -34,26 +46,37 @@ pub fn attempt(host: &Host, plan: &Plan) -> Attempt {
 pub async fn ask(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<AuthorizationCode> {
     if !host.interaction.can_ask() {
         let alone = if plan.elsewhere() == "device" { ", or use `--flow device`" } else { "" };
-        return Err(Error::login_required("nobody is here to paste the address back")
-            .hint(format!("run `earthkey login {} --flow paste` in a terminal{alone}", plan.login)));
+        return Err(Error::login_required("nobody is here to paste the address back").hint(format!(
+            "run `{} --flow paste` in a terminal{alone}, or begin with `--quiet`",
+            plan.again
+        )));
     }
     plan.announce(host);
     // The browser is anywhere; one of this machine would have the page in its arguments, which
     // others can read.
     host.interaction.tell(&Notice::Visit { url: &attempt.url(plan)?, opened: false });
-    let question = "Paste the address that the browser ends at (it cannot be opened, that is right; \
-                    what you paste is not shown): ";
-    let answer = tokio::time::timeout(plan.timeout, host.interaction.ask_hidden(question)).await;
-    let answer = answer.map_err(|_| {
-        Error::refused(format!("nothing was pasted within {} seconds", plan.timeout.as_secs()))
-            .hint(format!("try again: `earthkey login {} --flow paste`", plan.login))
-    })?;
-    let answer = answer.map(Zeroizing::new).map_err(|error| {
-        Error::login_required("nothing was pasted")
-            .caused_by(error)
-            .hint(format!("try again: `earthkey login {} --flow paste`", plan.login))
-    })?;
-    code_of(plan, attempt, &answer)
+    let ends = Instant::now() + plan.timeout;
+    let mut tries = 1;
+    loop {
+        let answer = tokio::time::timeout_at(ends, host.interaction.ask_hidden(QUESTION)).await;
+        let answer = answer.map_err(|_| {
+            Error::refused(format!("nothing was pasted within {} seconds", plan.timeout.as_secs()))
+                .hint(format!("try again: `{} --flow paste`", plan.again))
+        })?;
+        let answer = answer.map(Zeroizing::new).map_err(|error| {
+            Error::login_required("nothing was pasted")
+                .caused_by(error)
+                .hint(format!("try again: `{} --flow paste`", plan.again))
+        })?;
+        match code_of(plan, attempt, &answer) {
+            Err(error) if error.kind() == ErrorKind::Usage && tries < TRIES => {
+                let hint = error.hints().first().map_or("paste it once more", String::as_str);
+                host.interaction.tell(&Notice::Line(&format!("{error}; {hint}")));
+                tries += 1;
+            }
+            code_or_end => return code_or_end,
+        }
+    }
 }
 
 /// Reads what was pasted: an address, whose `state` and `iss` must hold, or a bare code, where the
@@ -74,8 +97,7 @@ pub fn code_of(plan: &Plan, attempt: &Attempt, pasted: &str) -> Result<Authoriza
         .code_challenge_methods_supported
         .as_ref()
         .is_some_and(|methods| methods.iter().any(|method| method == pkce::METHOD));
-    let is_code = !pasted.is_empty()
-        && pasted.len() <= MAX_CODE
+    let is_code = (MIN_CODE..=MAX_CODE).contains(&pasted.len())
         && pasted.bytes().all(|byte| byte.is_ascii_graphic())
         && !pasted.contains([':', '#']);
     if is_code && checks_proof_keys {

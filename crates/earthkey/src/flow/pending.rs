@@ -45,6 +45,10 @@ pub struct Asked {
     pub project: Option<String>,
     /// The project that requests are counted for, empty where none is to be kept.
     pub quota_project: Option<String>,
+    /// Whether another account's login may be replaced.
+    pub force: bool,
+    /// The command that begins the same once more.
+    pub again: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +60,18 @@ struct Pending {
     nonce: Zeroizing<String>,
     verifier: Zeroizing<String>,
     asked: Asked,
+}
+
+impl Pending {
+    fn into_attempt(self) -> (Attempt, Asked) {
+        let attempt = Attempt::from_parts(
+            self.redirect_uri,
+            State::new(self.state.as_str()),
+            Nonce::new(self.nonce.as_str()),
+            CodeVerifier::new(self.verifier.as_str()),
+        );
+        (attempt, self.asked)
+    }
 }
 
 fn path(host: &Host, login: &Login) -> Result<PathBuf> {
@@ -92,9 +108,9 @@ pub fn keep(host: &Host, login: &Login, attempt: &Attempt, asked: &Asked) -> Res
     host.fs.create_new(&path, &bytes).map_err(failed)
 }
 
-/// Reads what was asked for, and leaves the attempt to be taken.
-pub fn asked(host: &Host, login: &Login) -> Result<Asked> {
-    read(host, login).map(|pending| pending.asked)
+/// Looks at the attempt that is to be finished, and leaves it to be taken.
+pub fn look(host: &Host, login: &Login) -> Result<(Attempt, Asked)> {
+    read(host, login).map(Pending::into_attempt)
 }
 
 /// Takes the attempt that is to be finished; it can be finished once.
@@ -103,14 +119,7 @@ pub fn take(host: &Host, login: &Login) -> Result<(Attempt, Asked)> {
     let pending = read(host, login);
     // Of several who finish at once, the one who removes it has it; one that cannot be used goes too.
     host.fs.remove(&path).map_err(|error| failed("remove", login, &path, error))?;
-    let pending = pending?;
-    let attempt = Attempt::from_parts(
-        pending.redirect_uri,
-        State::new(pending.state.as_str()),
-        Nonce::new(pending.nonce.as_str()),
-        CodeVerifier::new(pending.verifier.as_str()),
-    );
-    Ok((attempt, pending.asked))
+    pending.map(Pending::into_attempt)
 }
 
 fn read(host: &Host, login: &Login) -> Result<Pending> {

@@ -13,6 +13,7 @@ pub(super) fn plan() -> Plan {
     let url = |path: &str| Some(Url::parse("https://idp.test").unwrap().join(path).unwrap());
     Plan {
         login: "oidc/work".parse().unwrap(),
+        again: "earthkey login oidc/work --audience a".to_owned(),
         metadata: Metadata {
             is_known_by_origin: false,
             issuer: "https://idp.test".into(),

@@ -62,8 +62,12 @@ impl<'a> Context<'a> {
         let url = Url::parse(text).ok().filter(crate::host::http::is_loopback);
         url.map(Some).ok_or_else(|| {
             Error::configuration("the sandbox's address is not one of this machine")
-                .caused_by(printable(text, 200))
+                .caused_by(format!(
+                    "it is `{}`, and not `http://127.0.0.1` with a port",
+                    printable(text, 200)
+                ))
                 .hint("start one and name it as it prints itself: `earthkey sandbox`")
+                .hint("or do without: `unset EARTHKEY_SANDBOX`")
         })
     }
 

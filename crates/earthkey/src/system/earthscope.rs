@@ -82,6 +82,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     };
     let plan = Plan {
         login: login.clone(),
+        again: options.command(login),
         metadata: (**metadata).clone(),
         client: source.client.clone(),
         scopes: settings.scopes.clone(),

@@ -100,6 +100,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
     };
     let plan = Plan {
         login: login.clone(),
+        again: options.command(login),
         metadata,
         client,
         scopes,

@@ -88,6 +88,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
     let metadata = discover(cx.host, &provider.issuer, IssuerComparison::IgnoringTrailingSlash).await?;
     let plan = Plan {
         login: login.clone(),
+        again: options.command(login),
         metadata,
         redirect: Redirect::NATIVE,
         device_pkce: client.authentication == ClientAuthentication::None && provider.device_pkce(&client.id),
@@ -141,6 +142,7 @@ async fn plan_basic(
     let source = basic_source(cx, login, &url)?;
     let plan = Plan {
         login: login.clone(),
+        again: options.command(login),
         metadata,
         redirect: Redirect::NATIVE,
         device_pkce: false,

@@ -99,7 +99,7 @@ fn a_denial_is_an_answer() {
 
 #[test]
 fn a_bare_code_is_taken_only_where_proof_keys_are_known_to_be_checked() {
-    for code in ["4/0AX4XfWh-x_y", "a1b2", "SplxlOBeZQQYbYS6WxSbIA==", "0.AXoA~b.c-d"] {
+    for code in ["4/0AX4XfWh-x_yZ0123456", "SplxlOBeZQQYbYS6WxSbIA", "0.AXoA~b.c-d0123456789ab"] {
         let code_of = |methods| pasted(&plan_with_proof_keys(methods), code);
         assert_eq!(code_of(Some(&["plain", "S256"])).unwrap().expose(), code);
         for methods in [None, Some(&[][..]), Some(&["plain"][..]), Some(&["s256"][..])] {
@@ -122,6 +122,9 @@ fn junk_is_no_code_and_not_repeated() {
         "the code is x1",
         "x1\u{7}",
         "x1\nx2",
+        // Shorter than what nobody can guess.
+        "x1",
+        "x1x1x1x1x1x1x1x1x1x1x",
         "c\u{f6}de",
         "https://idp.test/approved",
         "https://idp.test/#code=x1",

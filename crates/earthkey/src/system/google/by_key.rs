@@ -94,6 +94,7 @@ pub(in super::super) fn plan_by_key(
     };
     let plan = Plan {
         login: login.clone(),
+        again: options.command(login),
         metadata: (**metadata).clone(),
         client: source.client.clone(),
         scopes: source.scopes.clone(),

@@ -119,6 +119,7 @@ pub(in super::super) fn plan_by_person(
         options.scopes.clone().unwrap_or_else(|| preset.scopes.iter().map(|s| (*s).to_owned()).collect());
     let plan = Plan {
         login: login.clone(),
+        again: options.command(&login),
         metadata: (**metadata).clone(),
         client: client.client,
         checks_id_token: metadata.jwks_uri.is_some() && scopes.iter().any(|scope| scope == "openid"),

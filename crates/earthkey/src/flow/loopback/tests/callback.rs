@@ -242,7 +242,7 @@ async fn another_issuers_answer_ends_the_sign_in_without_a_code() {
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert_eq!(error.to_string(), "the answer of the sign-in does not hold", "{query}");
         assert!(!shown(&error).contains("the-code"), "{query}");
-        assert!(error.hints()[0].contains("`earthkey login oidc/work`"));
+        assert!(error.hints()[0].contains("`earthkey login oidc/work --audience a`"));
     }
 }
 
