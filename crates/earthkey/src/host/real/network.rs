@@ -28,18 +28,24 @@ pub struct RealHttp {
     // must not pay.
     proxied: OnceLock<reqwest::Client>,
     direct: OnceLock<reqwest::Client>,
+    plain: OnceLock<reqwest::Client>,
     interaction: Arc<dyn Interaction>,
 }
 
 impl RealHttp {
     /// Makes the seam; `interaction` is told of every request without its secrets.
     pub fn new(interaction: Arc<dyn Interaction>) -> Self {
-        Self { proxied: OnceLock::new(), direct: OnceLock::new(), interaction }
+        let [proxied, direct, plain] = [const { OnceLock::new() }; 3];
+        Self { proxied, direct, plain, interaction }
     }
 
     fn client(&self, request: &Request) -> Result<&reqwest::Client, SendError> {
-        let (cell, no_proxy) =
-            if is_loopback(&request.url) { (&self.direct, true) } else { (&self.proxied, false) };
+        let is_plain = request.url.scheme() == "http";
+        let cell = match is_loopback(&request.url) {
+            true if is_plain => &self.plain,
+            true => &self.direct,
+            false => &self.proxied,
+        };
         if let Some(client) = cell.get() {
             return Ok(client);
         }
@@ -48,8 +54,12 @@ impl RealHttp {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT);
-        if no_proxy {
+        if is_loopback(&request.url) {
             builder = builder.no_proxy();
+        }
+        if is_plain {
+            // Reading the platform's roots takes longer than a whole request that needs none.
+            builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|error| SendError::NotSent(chain(&error)))?;
         Ok(cell.get_or_init(|| client))
