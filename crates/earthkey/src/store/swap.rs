@@ -164,7 +164,8 @@ impl<'a> Swap<'a> {
 
     async fn take_out(&self) -> Result<bool> {
         for _ in 0..MAX_MERGES {
-            let Seen { slot: found, file } = self.look(&Replaceable::Anything).await?;
+            // That there is nothing decides here: somebody may be making the home anew.
+            let Seen { slot: found, file } = self.look(&Replaceable::Only(Vec::new())).await?;
             let Some(old) = file else { return Ok(false) };
             found.map_err(|damage| damaged(&self.places.home, damage))?;
             let left = self.home.slot.clear(&old).map_err(|damage| damaged(&self.places.home, damage))?;

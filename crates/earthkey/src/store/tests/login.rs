@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::host::Clock;
 use crate::host::FileSystem;
 use crate::host::scripted::Kept;
 use crate::store::ledger::Binding;
@@ -164,6 +165,21 @@ async fn a_logout_beside_a_refresh_leaves_no_token_behind() {
     assert_eq!(token_at_home(&world), None);
     assert_eq!(adopted(&world, 4).await, None);
     assert!(ledger_of(&world).entries.newest().is_none());
+}
+
+#[tokio::test]
+async fn a_logout_finds_a_home_that_another_program_removes_and_makes_anew() {
+    let world = world("r0");
+    let process = Process::new(&world, 1);
+    let keep = process.keep();
+    world.fs.forget(&PathBuf::from(PATH));
+    let other = async {
+        world.clock.sleep(std::time::Duration::from_millis(100)).await;
+        world.fs.put(PATH, &file("r0"));
+    };
+    let (has_cleared, ()) = tokio::join!(keep.clear(), other);
+    assert!(has_cleared.unwrap());
+    assert_eq!(token_at_home(&world), None);
 }
 
 #[tokio::test]
