@@ -302,7 +302,9 @@ impl<'a> Keep<'a> {
         } else {
             self.update(|ledger| {
                 ledger.state = State::Idle;
-                ledger.entries = Entries::default();
+                // Should the attempt under way be cut short, its file is found by this name.
+                let Entries { temporary, .. } = std::mem::take(&mut ledger.entries);
+                ledger.entries.temporary = temporary;
             })
             .await?;
         }

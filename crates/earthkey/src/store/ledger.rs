@@ -286,7 +286,7 @@ impl Entries {
 
     /// Returns whether anything here is about one grant and not about another.
     pub fn is_about_a_grant(&self) -> bool {
-        self.base.is_some() || self.newest.is_some() || self.arriving.is_some()
+        self.base.is_some() || self.newest.is_some() || self.arriving.is_some() || self.temporary.is_some()
     }
 
     /// Makes the answer's refresh token the newest, and what it was obtained with a spent one.

@@ -168,6 +168,19 @@ async fn a_logout_beside_a_refresh_leaves_no_token_behind() {
 }
 
 #[tokio::test]
+async fn what_an_attempt_leaves_that_is_cut_short_beside_a_logout_is_removed() {
+    let world = world("r0");
+    refresh(&world, 1, "r1").await;
+    let (refreshing, person) = (Process::new(&world, 2), Process::new(&world, 3));
+    let keep = refreshing.keep();
+    let attempt = begin(&keep).await;
+    assert!(person.keep().clear().await.unwrap());
+    drop(attempt);
+    assert_eq!(adopted(&world, 4).await, None);
+    assert!(!left(&world).iter().any(|name| name.ends_with("-new")), "{:?}", left(&world));
+}
+
+#[tokio::test]
 async fn a_logout_finds_a_home_that_another_program_removes_and_makes_anew() {
     let world = world("r0");
     let process = Process::new(&world, 1);
