@@ -328,11 +328,13 @@ impl<'a> Keep<'a> {
         let known = entries.known();
         let is_known =
             |contents: &Contents| contents.fingerprint().is_some_and(|found| known.contains(&found));
-        let displaced = match look(self.home, &path, self.host).map_err(failed)?.slot {
-            Ok(Some(contents)) if is_known(&contents) => return Ok(()),
-            Ok(displaced) => displaced,
-            // Torn: nobody can use it.
-            Err(_) => return Ok(()),
+        // Whoever truncated it may still be writing.
+        let seen = look_settled(self.home, &path, self.host).await.map_err(failed)?;
+        let displaced = match (seen.slot, seen.file) {
+            (Ok(Some(contents)), _) if is_known(&contents) => return Ok(()),
+            (Ok(displaced), Some(_)) => displaced,
+            // Gone: it has been judged, and is no logout. Torn: nobody can use it.
+            (Ok(_), None) | (Err(_), _) => return Ok(()),
         };
         let lock = FileLock::take(&self.places, self.host).await?;
         let home = look(self.home, &self.places.home, self.host).map_err(failed)?;

@@ -288,6 +288,26 @@ async fn a_base_or_a_torn_file_that_was_displaced_is_dropped() {
 }
 
 #[tokio::test]
+async fn what_was_displaced_half_written_is_judged_when_it_is_whole_or_gone() {
+    let other = file("other");
+    for (then, expected) in [(Some(other.as_slice()), "other"), (None, "r1")] {
+        let world = cut_after_exchange(b"{\"ada\"").await;
+        let name = ledger_of(&world).entries.temporary.unwrap().name;
+        let path = Process::new(&world, 2).keep().places().temporary(&name);
+        let writer = async {
+            world.clock.sleep(Duration::from_millis(100)).await;
+            match then {
+                Some(bytes) => world.fs.put(&path.display().to_string(), bytes),
+                None => world.fs.forget(&path),
+            }
+        };
+        let (token, ()) = tokio::join!(adopted(&world, 3), writer);
+        assert_eq!(token.as_deref(), Some(expected));
+        assert_eq!(token_at_home(&world).as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test]
 async fn what_was_displaced_is_not_put_over_a_later_login() {
     let world = cut_after_exchange(&file("other")).await;
     world.fs.put(PATH, &file("later"));
