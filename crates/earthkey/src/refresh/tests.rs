@@ -2,6 +2,7 @@
 
 mod flight;
 mod foreign;
+mod model;
 mod outcomes;
 mod power;
 mod provider;

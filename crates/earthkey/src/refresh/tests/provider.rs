@@ -49,6 +49,8 @@ struct State {
     exchanges: usize,
     reused: Vec<String>,
     keeps_tokens: bool,
+    /// Whether the token before the present one is accepted, too.
+    has_grace: bool,
 }
 
 impl Bank {
@@ -57,6 +59,19 @@ impl Bank {
         let bank = Self::default();
         bank.state().keeps_tokens = true;
         bank
+    }
+
+    /// Makes a provider that accepts a token once more after it was replaced, as long as its
+    /// successor was not.
+    pub(super) fn with_grace() -> Self {
+        let bank = Self::default();
+        bank.state().has_grace = true;
+        bank
+    }
+
+    /// Returns whether the token before the present one is accepted, too.
+    pub(super) fn has_grace(&self) -> bool {
+        self.state().has_grace
     }
 
     /// Makes a login and returns its first refresh token.
@@ -78,7 +93,7 @@ impl Bank {
         let (login, generation) = split(token);
         match state.logins[login - 1] {
             None => refusal("invalid_grant"),
-            Some(present) if present == generation => {
+            Some(present) if present == generation || (state.has_grace && present == generation + 1) => {
                 state.exchanges += 1;
                 let next = if state.keeps_tokens { present } else { present + 1 };
                 state.logins[login - 1] = Some(next);
