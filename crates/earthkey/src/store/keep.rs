@@ -295,20 +295,37 @@ impl<'a> Keep<'a> {
         let swap = Swap::new(self.home, &self.places, self.host, &lock, &self.host.random.token());
         let has_cleared = swap.clear().await?;
         if let Some(_lease) = self.try_lease()? {
+            if self.holds_what_is_in(&self.ledger()?)? {
+                return Ok(has_cleared);
+            }
             self.sweep();
             remove(&self.places.ledger, self.host)
                 .map_err(|error| unusable("cannot remove", &self.places.ledger, error))?;
             self.sync_directory()?;
         } else {
-            self.update(|ledger| {
-                ledger.state = State::Idle;
-                // Should the attempt under way be cut short, its file is found by this name.
-                let Entries { temporary, .. } = std::mem::take(&mut ledger.entries);
-                ledger.entries.temporary = temporary;
-            })
-            .await?;
+            let mut file = self.open_ledger().await?;
+            if self.holds_what_is_in(&file.ledger)? {
+                return Ok(has_cleared);
+            }
+            file.ledger.state = State::Idle;
+            // Should the attempt under way be cut short, its file is found by this name.
+            let Entries { temporary, .. } = std::mem::take(&mut file.ledger.entries);
+            file.ledger.entries.temporary = temporary;
+            file.save().map_err(|error| unusable("cannot write", &self.places.ledger, error))?;
         }
         Ok(has_cleared)
+    }
+
+    /// Returns whether the home holds the login that the ledger is about: after a logout, one that
+    /// somebody else has put there and used since.
+    fn holds_what_is_in(&self, ledger: &Ledger) -> Result<bool> {
+        let path = &self.places.home;
+        let seen = look(self.home, path, self.host).map_err(|error| unusable("cannot read", path, error))?;
+        let found = seen.slot.ok().flatten().and_then(|contents| contents.fingerprint());
+        let Ledger { entries, .. } = ledger;
+        let own = [entries.newest(), entries.successor()];
+        let is_own = own.into_iter().flatten().any(|token| Some(token.fingerprint()) == found);
+        Ok(is_own || entries.is_base(found))
     }
 
     /// Puts back what an attempt displaced that was cut short between the exchange of names and

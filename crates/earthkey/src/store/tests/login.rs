@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use earthkey_record::ledger::State;
+
 use super::*;
 use crate::error::ErrorKind;
 use crate::host::Clock;
@@ -178,6 +180,31 @@ async fn what_an_attempt_leaves_that_is_cut_short_beside_a_logout_is_removed() {
     drop(attempt);
     assert_eq!(adopted(&world, 4).await, None);
     assert!(!left(&world).iter().any(|name| name.ends_with("-new")), "{:?}", left(&world));
+}
+
+#[tokio::test]
+async fn a_logout_leaves_what_the_ledger_holds_of_a_login_that_came_after_it() {
+    let world = world("r0");
+    let (refreshing, person) = (Process::new(&world, 1), Process::new(&world, 2));
+    let keep = refreshing.keep();
+    let lease = keep.try_lease().unwrap().unwrap();
+    let mut ledger = keep.open_ledger().await.unwrap();
+    let other = async {
+        // The home is cleared by now, and the ledger is waited for.
+        world.clock.sleep(std::time::Duration::from_millis(1)).await;
+        assert_eq!(token_at_home(&world), None);
+        world.fs.put(PATH, &file("other"));
+        ledger.ledger.state = State::Answered;
+        ledger.ledger.entries.set_base(contents("other").fingerprint());
+        ledger.ledger.entries.set_answer(Some(&answer("successor")));
+        ledger.save().unwrap();
+        drop(ledger);
+    };
+    let person = person.keep();
+    let (has_cleared, ()) = tokio::join!(person.clear(), other);
+    assert!(has_cleared.unwrap());
+    drop(lease);
+    assert_eq!(adopted(&world, 3).await.unwrap(), "successor");
 }
 
 #[tokio::test]
