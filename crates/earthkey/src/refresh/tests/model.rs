@@ -201,13 +201,18 @@ fn with_a_lie(
 ) -> impl Iterator<Item = Scenario> {
     let foreigner = Foreigner(Deed::SignsIn, Manner::InPlace);
     let casts = [[Caller, Caller], [Caller, Logout], [Mortal, Caller], [Mortal, Logout], [Mortal, foreigner]];
-    casts.map(|roles| Scenario { has_grace, lying, ..Scenario::new(&roles, 1, promises) }).into_iter()
+    let scenarios = casts.map(|roles| Scenario { has_grace, lying, ..Scenario::new(&roles, 1, promises) });
+    // Where the lock of the home lies, a landing may bring a login back for a moment beside a
+    // logout. Who dies in that moment leaves it so.
+    let is_promised =
+        |scenario: &Scenario| !scenario.lying.contains(&"-lock") || scenario.roles != [Mortal, Logout];
+    scenarios.into_iter().filter(is_promised)
 }
 
 #[test]
 fn the_lock_of_the_home_lies() {
     let logout = Scenario { lying: &["-lock"], ..Scenario::new(&[Caller, Logout], 2, &WITHOUT_FILE_LOCK) };
-    hold(440, with_a_lie(&["-lock"], false, &WITHOUT_FILE_LOCK).chain([logout]));
+    hold(360, with_a_lie(&["-lock"], false, &WITHOUT_FILE_LOCK).chain([logout]));
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn the_lease_lies_where_there_is_grace() {
 #[test]
 fn every_lock_lies() {
     let promises = [&WITHOUT_LEASE[..], &WITHOUT_LEASE_BUT_GRACE].concat();
-    hold(950, with_a_lie(EVERY_LOCK, false, &WITHOUT_LEASE).chain(with_a_lie(EVERY_LOCK, true, &promises)));
+    hold(780, with_a_lie(EVERY_LOCK, false, &WITHOUT_LEASE).chain(with_a_lie(EVERY_LOCK, true, &promises)));
 }
 
 /// Returns what a scenario breaks that must break `promise`.
