@@ -23,6 +23,8 @@ use earthkey::host::real::RealHttp;
 use earthkey::host::real::RealProcess;
 use earthkey::host::real::RealRandom;
 use earthkey::host::records::RealRecords;
+use earthkey_front::answer;
+use earthkey_front::request::Request;
 use earthkey_record::guard;
 use earthkey_record::guard::ForeignRights;
 use earthkey_record::variables::FRONT_VERSION;
@@ -33,7 +35,13 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::terminal::Terminal;
 
+/// What this program is called when nobody is in front of it.
+const NAME: &str = "earthkey-cli";
+
 fn main() -> ExitCode {
+    if answers_quickly() {
+        return ExitCode::SUCCESS;
+    }
     let terminal_state = signals::TerminalState::remember();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.global.color, arguments.global.json);
@@ -42,6 +50,14 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(&output),
     }
+}
+
+/// Answers from a record before anything is built that only other commands need. What goes wrong here is
+/// for the long way to say.
+fn answers_quickly() -> bool {
+    let Some(request) = Request::read(NAME, std::env::args_os()) else { return false };
+    guard::protect().is_ok()
+        && answer::find(&request).is_some_and(|record| answer::print(&record, request.form).is_ok())
 }
 
 /// Sees to this process before it touches a secret.

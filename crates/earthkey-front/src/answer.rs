@@ -14,7 +14,7 @@ use earthkey_record::verify::{Freshness, Verdict, check};
 use crate::request::Request;
 
 /// Returns the record that answers a request; `None` if there is none that still holds.
-pub(crate) fn find(request: &Request) -> Option<Record> {
+pub fn find(request: &Request) -> Option<Record> {
     let mut environment = Environment::of_process();
     if let Some(url) = &request.sandbox {
         environment.set("EARTHKEY_SANDBOX", url);
@@ -38,7 +38,7 @@ pub(crate) fn find(request: &Request) -> Option<Record> {
 /// Prints the answer at once, so that a reader never sees a part of a token.
 ///
 /// Whoever has read enough and gone is no failure.
-pub(crate) fn print(record: &Record, form: Form) -> io::Result<()> {
+pub fn print(record: &Record, form: Form) -> io::Result<()> {
     let mut text = String::with_capacity(4096);
     for line in lines(record, form) {
         text.push_str(line.expose());

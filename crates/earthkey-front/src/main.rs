@@ -3,9 +3,6 @@
 //!
 //! It links no HTTP, no TLS and no argument parser, so it starts as fast as a program can.
 
-mod answer;
-mod request;
-
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -13,10 +10,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use earthkey_front::answer;
+use earthkey_front::request::Request;
 use earthkey_record::guard::{self, ForeignRights};
 use earthkey_record::variables::FRONT_VERSION;
 
-use crate::request::Request;
+/// What the program is called. Under another name it speaks another program's words.
+const NAME: &str = "earthkey";
 
 const CLI: &str = "earthkey-cli";
 
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 /// Returns once an answer was given; whoever it is handed over to takes this process.
 fn run() -> Result<(), Failure> {
-    let Some(request) = Request::read(env::args_os()) else { return hand_over() };
+    let Some(request) = Request::read(NAME, env::args_os()) else { return hand_over() };
     let Some(record) = answer::find(&request) else { return hand_over() };
     answer::print(&record, request.form).map_err(|cause| Failure {
         what: "the output cannot be written".to_owned(),

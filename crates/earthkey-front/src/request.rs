@@ -5,33 +5,30 @@ use std::path::Path;
 
 use earthkey_record::name::Form;
 
-/// What the program is called. Under another name it speaks another program's words.
-const NAME: &str = "earthkey";
-
 /// `token` or `header` of one login.
-pub(crate) struct Request {
+pub struct Request {
     /// What is to be printed.
-    pub(crate) form: Form,
+    pub form: Form,
     /// The login as typed.
-    pub(crate) login: String,
+    pub login: String,
     /// The scopes as typed, separated by commas.
-    pub(crate) scopes: Option<String>,
+    pub scopes: Option<String>,
     /// The audience.
-    pub(crate) audience: Option<String>,
+    pub audience: Option<String>,
     /// For how many seconds the token must still be valid.
-    pub(crate) min_ttl: u64,
+    pub min_ttl: u64,
     /// The sandbox that stands in for every system.
-    pub(crate) sandbox: Option<String>,
+    pub sandbox: Option<String>,
 }
 
 impl Request {
-    /// Reads a command line, the program's name first.
+    /// Reads a command line, the program's name first, which has to be `program`.
     ///
     /// Returns `None` for whatever this reader does not know, and for whatever it may understand otherwise than
     /// the whole grammar does: that is for the program behind the front to judge.
-    pub(crate) fn read(words: impl Iterator<Item = OsString>) -> Option<Self> {
+    pub fn read(program: &str, words: impl Iterator<Item = OsString>) -> Option<Self> {
         let mut words = words.map(|word| word.into_string().ok());
-        if Path::new(&words.next()??).file_name()? != NAME {
+        if Path::new(&words.next()??).file_name()? != program {
             return None;
         }
         let mut form = None;

@@ -44,7 +44,8 @@ const BOOTTIME: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const BOOTTIME: ClockId = ClockId::Monotonic;
 
-fn boot_id() -> [u8; 16] {
+/// Reads which boot this is; [`UNKNOWN_BOOT`] where the system does not say.
+pub fn boot_id() -> [u8; 16] {
     std::fs::read("/proc/sys/kernel/random/boot_id")
         .ok()
         .and_then(|text| parse_uuid(&text))

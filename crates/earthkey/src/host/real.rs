@@ -8,6 +8,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,7 +40,9 @@ impl Clock for RealClock {
     }
 
     fn boot_id(&self) -> [u8; 16] {
-        earthkey_record::clock::Clock::of_system().boot_id
+        // No process outlives its boot.
+        static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
+        *BOOT_ID.get_or_init(earthkey_record::clock::boot_id)
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
@@ -60,6 +65,8 @@ impl Random for RealRandom {
 #[derive(Clone, Debug, Default)]
 pub struct RealProcess {
     holds: Arc<AtomicUsize>,
+    /// Who this is, as last read.
+    own: Arc<Mutex<Option<Owner>>>,
 }
 
 impl RealProcess {
@@ -81,14 +88,20 @@ impl Drop for Hold {
 
 impl Process for RealProcess {
     fn owner(&self) -> Owner {
-        let pid = std::process::id();
-        Owner {
+        let (pid, namespace) = (std::process::id(), namespace("self"));
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        // A forked child is somebody else.
+        if let Some(own) = own.as_ref().filter(|own| own.pid == pid && own.namespace == namespace) {
+            return own.clone();
+        }
+        let read = Owner {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             boot: hex(&RealClock.boot_id()),
-            namespace: namespace("self"),
+            namespace,
             pid,
             started: started("self"),
-        }
+        };
+        own.insert(read).clone()
     }
 
     fn is_dead(&self, owner: &Owner) -> bool {
