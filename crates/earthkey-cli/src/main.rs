@@ -93,7 +93,7 @@ fn run(
     let code = runtime.block_on(signals::until_asked_to_stop(
         &process,
         terminal_state,
-        dispatch(Earthkey::open(host), arguments, output),
+        dispatch(Earthkey::in_foreground(host), arguments, output),
     ));
     // Whatever still reads standard input in the background is not waited for.
     runtime.shutdown_background();

@@ -1,9 +1,13 @@
 //! The facade: everything that the command line, Python, agent and broker do with logins.
 
 mod cached;
+mod exchanges;
+mod served;
 mod signing;
 mod status;
 mod using;
+
+use std::sync::Arc;
 
 use earthkey_record::name::Arguments;
 use earthkey_record::name::Form;
@@ -12,6 +16,9 @@ use earthkey_record::record::Expected;
 use earthkey_record::record::Record;
 
 pub use self::cached::Cached;
+use self::exchanges::Exchanges;
+use self::served::Account;
+use self::served::Served;
 pub use self::signing::Begun;
 pub use self::signing::SignedIn;
 pub use self::status::State;
@@ -53,15 +60,17 @@ const MAX_ROUNDS: usize = 3;
 const GIVEN: &str = "given";
 
 /// What a system is asked with a token.
-#[derive(Clone, Copy)]
-enum Question<'a> {
-    DoesItWork { project: Option<&'a str> },
+enum Question {
+    DoesItWork { project: Option<String> },
     WhoseIsIt,
 }
 
 /// Every login of one person on one host.
 pub struct Earthkey {
     host: Host,
+    served: Arc<Served>,
+    /// Where exchanges run; `None`: in the foreground.
+    exchanges: Option<Exchanges>,
 }
 
 /// A token, and how it is shown to its system.
@@ -83,9 +92,34 @@ pub struct LoggedOut {
 }
 
 impl Earthkey {
-    /// Opens the logins of a host. Reads nothing yet.
+    /// Opens the logins of a host for a program that goes on. Reads nothing yet.
+    ///
+    /// Exchanges run on a thread of their own, so that a future may be dropped at any moment, and
+    /// needs no runtime of the caller's. Dropping this waits for a grant that is on its way, for at most
+    /// the 50 seconds of an attempt.
     pub fn open(host: Host) -> Self {
-        Self { host }
+        let exchanges = Some(Exchanges::new(host.clone()));
+        Self { host, served: Arc::default(), exchanges }
+    }
+
+    /// Opens the logins of a host for a program that does one thing and ends. Exchanges run where their
+    /// future is polled, on tokio; that future must not be dropped before it has ended.
+    pub fn in_foreground(host: Host) -> Self {
+        Self { host, served: Arc::default(), exchanges: None }
+    }
+
+    /// Does what may send a grant.
+    async fn exchanging<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let served = self.served.clone();
+        let here = |host| Self { host, served, exchanges: None };
+        match &self.exchanges {
+            Some(exchanges) => exchanges.run(|host| work(here(host))).await,
+            None => work(here(self.host.clone())).await,
+        }
     }
 
     /// Returns the host.
@@ -144,13 +178,14 @@ impl Earthkey {
     }
 
     async fn answer(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
-        let name = login.to_string();
-        let scopes: Vec<&str> = want.scopes.iter().flatten().map(String::as_str).collect();
-        let arguments =
-            Arguments { login: Some(&name), scopes: &scopes, audience: want.audience.as_deref(), form };
-        if let Some(answer) = self.recorded(&arguments, want) {
+        if let Some(answer) = self.recorded(login, want, form) {
             return Ok(answer);
         }
+        let (login, want) = (login.clone(), want.clone());
+        self.exchanging(|here| async move { here.obtain(&login, &want, form).await }).await
+    }
+
+    async fn obtain(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
         if want.audience.is_some() && login.system.is_of_google() {
             return Err(Error::usage("Google's access tokens have no audience")
                 .hint(format!("name scopes instead: `earthkey token {login} --scopes S,S`")));
@@ -160,7 +195,7 @@ impl Earthkey {
             let config = Config::load(&self.host)?;
             let cx = Context::new(&self.host, &config);
             let source = system::resolve(&cx, login).await?;
-            let answered = self.answer_by(&cx, &source, want, &arguments).await;
+            let answered = self.answer_by(&cx, &source, want, form).await;
             // Another login may have been put into the home since it was looked at, with another client.
             if answered.is_ok() || rounds == MAX_ROUNDS || !self.has_been_replaced(&source).await {
                 return answered;
@@ -174,9 +209,9 @@ impl Earthkey {
         cx: &Context<'_>,
         source: &Source,
         want: &Want,
-        arguments: &Arguments<'_>,
+        form: Form,
     ) -> Result<(Access, Vec<String>)> {
-        let is_header = arguments.form == Form::Header;
+        let is_header = form == Form::Header;
         // A form that this login does not have must not cost a refresh.
         if is_header && source.bearer == system::Bearer::Unknown {
             return Err(system::openeo::no_back_end(&source.login));
@@ -184,11 +219,26 @@ impl Earthkey {
         let keep = self.keep(source).await?;
         // A token that is still good belongs where its grant belongs.
         using::check_issuer(&self.host, source, &keep)?;
+        self.check_account(source, &keep, want)?;
         let using = Using { host: &self.host, source, keep: &keep, want };
         let access = refresh::token(&self.host, &keep, &using, want).await?;
+        // Somebody else may have signed in meanwhile.
+        let (grant, account) = self.check_account(source, &keep, want)?;
+        self.served.remember(&source.login, grant, account);
         let lines = if is_header { header_lines(source, &access)? } else { Vec::new() };
-        self.remember(cx, arguments, &using, &access, &lines);
+        self.remember(cx, form, &using, &access, &lines);
         Ok((access, lines))
+    }
+
+    /// Refuses a login of another account than is meant; returns its grant and its account.
+    fn check_account(&self, source: &Source, keep: &Keep<'_>, want: &Want) -> Result<([u8; 16], Account)> {
+        // Torn, it may be whole at the next look.
+        let contents = keep.contents().ok().flatten().unwrap_or_default();
+        let entries = keep.ledger()?.entries;
+        let binding = entries.binding_of(contents.fingerprint());
+        let account = Account::of(&contents, binding, source.account.as_ref());
+        self.served.check(&source.login, want, &account)?;
+        Ok((grant_of(&contents), account))
     }
 
     /// Returns whether the home says another client or endpoint by now than it did when it was resolved.
@@ -200,12 +250,18 @@ impl Earthkey {
     }
 
     /// Answers from a record, if one holds and is fresh enough.
-    fn recorded(&self, arguments: &Arguments<'_>, want: &Want) -> Option<(Access, Vec<String>)> {
+    fn recorded(&self, login: &Login, want: &Want, form: Form) -> Option<(Access, Vec<String>)> {
         if want.force {
             return None;
         }
+        let (name, scopes) = (login.to_string(), using::scopes_of(want));
+        let audience = want.audience.as_deref();
+        let arguments = Arguments { login: Some(&name), scopes: &scopes, audience, form };
         let clock = clock(&self.host);
-        let record = self.host.records.find(arguments, self.host.env.environment(), &clock)?;
+        let record = self.host.records.find(&arguments, self.host.env.environment(), &clock)?;
+        if !self.served.may_have(login, want, record.grant) {
+            return None;
+        }
         let access = access_of(&record);
         let fresh = clock.now < access.early_at
             && access.expires_at.saturating_sub(clock.now) >= want.min_ttl
@@ -215,14 +271,7 @@ impl Earthkey {
     }
 
     /// Keeps the answer under the arguments that asked for it, with everything it depends on.
-    fn remember(
-        &self,
-        cx: &Context<'_>,
-        arguments: &Arguments<'_>,
-        using: &Using<'_>,
-        access: &Access,
-        lines: &[String],
-    ) {
+    fn remember(&self, cx: &Context<'_>, form: Form, using: &Using<'_>, access: &Access, lines: &[String]) {
         let (source, keep) = (using.source, using.keep);
         // The home may have been written since it was resolved; what it holds now must be what the
         // token was obtained with.
@@ -246,7 +295,10 @@ impl Earthkey {
             dependencies,
             ..record_of(access, &label(source, keep), grant_of(&contents))
         };
-        self.host.records.write(arguments, self.host.env.environment(), record);
+        let (name, scopes) = (source.login.to_string(), using::scopes_of(using.want));
+        let audience = using.want.audience.as_deref();
+        let arguments = Arguments { login: Some(&name), scopes: &scopes, audience, form };
+        self.host.records.write(&arguments, self.host.env.environment(), record);
     }
 
     /// Opens the home of a login; what was given is put there when it is used first.
@@ -295,15 +347,21 @@ impl Earthkey {
     /// nobody whom a provider could describe; there the token endpoint is the one that is called.
     pub async fn check(&self, login: &Login, project: Option<&str>) -> Result<Checked> {
         system::refuse_project(login, project)?;
-        self.ask(login, Question::DoesItWork { project }).await
+        self.ask(login, Question::DoesItWork { project: project.map(str::to_owned) }).await
     }
 
-    async fn ask(&self, login: &Login, question: Question<'_>) -> Result<Checked> {
+    async fn ask(&self, login: &Login, question: Question) -> Result<Checked> {
+        let login = login.clone();
+        self.exchanging(|here| async move { here.ask_here(&login, question).await }).await
+    }
+
+    async fn ask_here(&self, login: &Login, question: Question) -> Result<Checked> {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let source = system::resolve(&cx, login).await?;
         let keep = self.keep(&source).await?;
         using::check_issuer(&self.host, &source, &keep)?;
+        self.check_account(&source, &keep, &Want::default())?;
         let grant = keep.contents()?.and_then(|contents| contents.grant);
         let force = matches!(grant, Some(Grant::ClientCredentials(_))) && login.system == System::Oidc;
         let want = Want { force, insists: true, ..Want::default() };
@@ -318,7 +376,9 @@ impl Earthkey {
             });
         }
         let answer = match question {
-            Question::DoesItWork { project } => system::check(&cx, &source, &access, project).await,
+            Question::DoesItWork { project } => {
+                system::check(&cx, &source, &access, project.as_deref()).await
+            }
             Question::WhoseIsIt => system::whose(&cx, &source, &access).await,
         };
         answer.map_err(|error| {
@@ -439,3 +499,6 @@ fn header_lines(source: &Source, access: &Access) -> Result<Vec<String>> {
     let lines = source.header(&access.token)?;
     Ok(lines.into_iter().map(|(name, value)| format!("{name}: {value}")).collect())
 }
+
+#[cfg(test)]
+mod tests;

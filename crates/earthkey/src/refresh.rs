@@ -66,6 +66,8 @@ pub struct Want {
     pub scopes: Option<Vec<String>>,
     /// For whom it is, if not the login's own audience.
     pub audience: Option<String>,
+    /// Whose it has to be, as `whoami` says it or by its `sub`.
+    pub account: Option<String>,
     /// A token that a server has rejected: refresh if this very one is still held.
     pub reject: Option<Fingerprint>,
     /// Refresh whatever is held.

@@ -77,7 +77,7 @@ pub(crate) async fn run(output: &Output) -> Result<ExitCode, Failure> {
         .tempdir()
         .map_err(|error| Error::store("no private home can be made").caused_by(error))?;
     let downloads = Downloads::new(home.path(), &sandbox.control())?;
-    let earthkey = Earthkey::open(host(home.path(), sandbox.url()));
+    let earthkey = Earthkey::in_foreground(host(home.path(), sandbox.url()));
     say(output, &format!("A sandbox at {}, a private home, a robot at the browser\n", sandbox.url()))?;
 
     let mut acts = Vec::new();

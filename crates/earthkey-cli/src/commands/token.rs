@@ -46,9 +46,9 @@ impl TokenArguments {
             min_ttl: self.min_ttl,
             scopes: self.scopes.clone(),
             audience: self.audience.clone(),
-            reject: None,
             force: self.refresh,
             insists: self.refresh,
+            ..Want::default()
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use earthkey_record::name::Arguments;
 use earthkey_record::name::Form;
 
 use super::Earthkey;
@@ -46,8 +45,8 @@ impl Cached<'_> {
         let is_seen =
             self.held.as_ref().is_some_and(|(_, seen)| since_boot.saturating_sub(*seen) < LOOK_EVERY);
         if !is_seen {
-            let found = self.earthkey.find(&self.login, &self.want);
-            self.held = found.map(|access| (access, since_boot));
+            let found = self.earthkey.recorded(&self.login, &self.want, Form::Token);
+            self.held = found.map(|(access, _)| (access, since_boot));
         }
         let moment = Moment { now: clock.now(), boot_id: self.boot_id, since_boot: since_boot.as_secs() };
         let (access, _) = self.held.as_ref()?;
@@ -69,17 +68,6 @@ impl Cached<'_> {
     }
 }
 
-impl Earthkey {
-    /// Looks for a record of a login, whose files are as they were when it was written.
-    fn find(&self, login: &Login, want: &Want) -> Option<Access> {
-        let name = login.to_string();
-        let scopes: Vec<&str> = want.scopes.iter().flatten().map(String::as_str).collect();
-        let audience = want.audience.as_deref();
-        let arguments = Arguments { login: Some(&name), scopes: &scopes, audience, form: Form::Token };
-        self.recorded(&arguments, want).map(|(access, _)| access)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -89,6 +77,7 @@ mod tests {
     use earthkey_record::clock::Clock as RecordClock;
     use earthkey_record::digest::Digest;
     use earthkey_record::environment::Environment;
+    use earthkey_record::name::Arguments;
     use earthkey_record::record::Record;
 
     use super::*;
@@ -146,7 +135,7 @@ mod tests {
     fn earthkey(world: &World) -> (Earthkey, Arc<AtomicUsize>) {
         let looks = Arc::new(AtomicUsize::new(0));
         let records = Arc::new(Counted { records: world.records.clone(), looks: looks.clone() });
-        (Earthkey::open(Host { records, ..world.host(1) }), looks)
+        (Earthkey::in_foreground(Host { records, ..world.host(1) }), looks)
     }
 
     fn token(access: Option<&Access>) -> Option<&str> {

@@ -57,7 +57,7 @@ impl Using<'_> {
     /// Looks up the record of this grant, whatever arguments it was obtained under.
     fn recorded(&self, grant: [u8; 16]) -> Option<Access> {
         let name = self.canonical_name();
-        let scopes = self.scopes();
+        let scopes = scopes_of(self.want);
         let arguments = self.arguments(&name, &scopes);
         // Found whatever the boot-time clock says: whether the token has expired is judged by whoever asks.
         let by_wall = Clock { boot_id: UNKNOWN_BOOT, ..clock(self.host) };
@@ -85,10 +85,6 @@ impl Using<'_> {
             return Err(Error::store("the login was replaced while it was in use").hint("try again"));
         }
         Ok(())
-    }
-
-    fn scopes(&self) -> Vec<&str> {
-        self.want.scopes.iter().flatten().map(String::as_str).collect()
     }
 
     fn arguments<'b>(&'b self, name: &'b str, scopes: &'b [&'b str]) -> Arguments<'b> {
@@ -194,7 +190,7 @@ impl Provider for Using<'_> {
             self.source.issuer.clone(),
             self.source.client.id.clone(),
             secret.unwrap_or_default(),
-            self.scopes().join(" "),
+            scopes_of(self.want).join(" "),
             self.want.audience.clone().unwrap_or_default(),
         ];
         Fingerprint::of(&parts.join("\n")).to_string()
@@ -214,10 +210,15 @@ impl Provider for Using<'_> {
             ..record_of(&access, &label(self.source, self.keep), grant)
         };
         let name = self.canonical_name();
-        let scopes = self.scopes();
+        let scopes = scopes_of(self.want);
         self.host.records.write(&self.arguments(&name, &scopes), &nowhere(), record);
         Ok(access)
     }
+}
+
+/// Returns the exact scopes that a caller wants, if not the login's own.
+pub(super) fn scopes_of(want: &Want) -> Vec<&str> {
+    want.scopes.iter().flatten().map(String::as_str).collect()
 }
 
 /// Returns what the records of a login are removed by: its home and slot, under whatever name it was

@@ -1,10 +1,11 @@
 //! What resolution works with: the world, and a memory of everything that it looked at.
 
-use std::cell::Cell;
-use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use earthkey_record::record::Dependency;
 use earthkey_record::record::Expected;
@@ -27,9 +28,13 @@ pub struct Context<'a> {
     pub host: &'a Host,
     /// What is remembered of logins.
     pub config: &'a Config,
-    looked_at: RefCell<Vec<(PathBuf, Look)>>,
+    looks: Mutex<Looks>,
+}
+
+struct Looks {
+    at: Vec<(PathBuf, Look)>,
     /// Whether a relative path was followed, which leads elsewhere from another directory.
-    is_of_directory: Cell<bool>,
+    is_of_directory: bool,
 }
 
 /// What was found at a path.
@@ -46,12 +51,8 @@ impl<'a> Context<'a> {
             Some(bytes) => Look::File(zeroize::Zeroizing::new(bytes.to_vec())),
             None => Look::Absent,
         };
-        Self {
-            host,
-            config,
-            looked_at: RefCell::new(vec![(config.path().clone(), look)]),
-            is_of_directory: Cell::new(false),
-        }
+        let looks = Looks { at: vec![(config.path().clone(), look)], is_of_directory: false };
+        Self { host, config, looks: Mutex::new(looks) }
     }
 
     /// Returns the sandbox that every system is moved to, if there is one.
@@ -106,8 +107,8 @@ impl<'a> Context<'a> {
 
     /// Returns whether a file was read as it is now, `None` where it was not read at all.
     pub fn has_read(&self, path: &Path, now: &[u8]) -> Option<bool> {
-        let looks = self.looked_at.borrow();
-        let mut reads = looks.iter().filter(|(looked, _)| looked == path).map(|(_, look)| look);
+        let looks = self.looks();
+        let mut reads = looks.at.iter().filter(|(looked, _)| looked == path).map(|(_, look)| look);
         reads.next_back().map(|look| matches!(look, Look::File(bytes) if bytes.as_slice() == now))
     }
 
@@ -124,7 +125,7 @@ impl<'a> Context<'a> {
         if path.is_absolute() {
             return Ok(path.to_owned());
         }
-        self.is_of_directory.set(true);
+        self.looks().is_of_directory = true;
         let directory = self.host.process.current_directory().map_err(|error| {
             Error::configuration(format!("`{}` is relative to a directory that is gone", path.display()))
                 .caused_by(error)
@@ -136,7 +137,8 @@ impl<'a> Context<'a> {
     /// Returns everything that was looked at, as a record keeps it; `None` where the answer depends
     /// on the directory of the process, of which no record knows.
     pub fn dependencies(&self) -> Option<Vec<Dependency>> {
-        if self.is_of_directory.get() {
+        let looks = self.looks();
+        if looks.is_of_directory {
             return None;
         }
         let expected = |look: &Look| match look {
@@ -144,14 +146,18 @@ impl<'a> Context<'a> {
             Look::Directory => Some(Expected::Directory),
             Look::File(bytes) => self.host.records.digest(bytes).map(Expected::File),
         };
-        let looks = self.looked_at.borrow();
         let dependencies = looks
+            .at
             .iter()
             .filter_map(|(path, look)| Some(Dependency { path: path.clone(), expected: expected(look)? }));
         Some(dependencies.collect())
     }
 
     fn looked(&self, path: &Path, look: Look) {
-        self.looked_at.borrow_mut().push((path.to_owned(), look));
+        self.looks().at.push((path.to_owned(), look));
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -72,7 +72,7 @@ async fn a_file_without_a_login_is_none_and_a_damaged_one_is_no_way_to_another_a
     assert_eq!((source.home.path.to_str(), source.quota_project.as_deref()), (Some(ADC), Some("p-1")));
     world.fs.put(FILE, b"{\"refresh_token\": \"hid");
     assert_eq!(resolved(&world).await.unwrap().home.path.to_str(), Some(FILE));
-    let earthkey = Earthkey::open(world.host(1));
+    let earthkey = Earthkey::in_foreground(world.host(1));
     let error = earthkey.token(&Login::of(System::Earthengine), &Want::default()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert!(!format!("{error:?}").contains("hid"));
@@ -216,7 +216,7 @@ async fn a_project_that_is_written_while_a_token_is_obtained_is_in_the_next_head
         fs.put(FILE, br#"{"refresh_token": "ee", "project": "two"}"#);
         Ok(Response::new(200, r#"{"access_token": "ya29.a", "expires_in": 3599, "token_type": "Bearer"}"#))
     });
-    let earthkey = Earthkey::open(Host { http: Arc::new(http), ..world.host(1) });
+    let earthkey = Earthkey::in_foreground(Host { http: Arc::new(http), ..world.host(1) });
     let login = Login::of(System::Earthengine);
     let (_, first) = earthkey.header(&login, &Want::default()).await.unwrap();
     assert_eq!(first[1], "x-goog-user-project: one");
@@ -265,7 +265,8 @@ async fn a_file_that_is_torn_or_away_for_a_moment_is_looked_at_again_with_its_cl
                 None => world.fs.put(&format!("{path}.other"), b""),
             }
             let client = put_later(&world, path, whole).await;
-            let token = Earthkey::open(world.host(1)).token(&login.parse().unwrap(), &Want::default()).await;
+            let token =
+                Earthkey::in_foreground(world.host(1)).token(&login.parse().unwrap(), &Want::default()).await;
             client.await.unwrap();
             assert_eq!(token.unwrap().access.token.expose(), "for-4242-x", "{login} {torn:?}");
             assert_eq!(world.http.requests().len(), 1, "nothing was sent for another client");
@@ -289,7 +290,7 @@ async fn a_login_that_takes_the_others_place_before_the_grant_is_sent_is_sent_fo
         world.fs.put(FILE, br#"{"refresh_token": "r1", "client_id": "1-x", "client_secret": "s"}"#);
         let sent = world.http.requests().len();
         let watched = WatchedFileSystem::new(&world.fs, before);
-        let earthkey = Earthkey::open(Host { fs: Arc::new(watched), ..world.host(1) });
+        let earthkey = Earthkey::in_foreground(Host { fs: Arc::new(watched), ..world.host(1) });
         let want = Want { force: true, ..Want::default() };
         let token = earthkey.token(&Login::of(System::Earthengine), &want).await.unwrap();
         for request in &world.http.requests()[sent..] {

@@ -1,0 +1,175 @@
+//! Exchanges that outlive whoever asked for them.
+//!
+//! A future may be dropped at any moment: by a time-out, by a `select!`, by a framework that gives up on
+//! a request. A grant that was sent cannot be called back, and its answer may hold the only refresh token
+//! that is left. So exchanges run on a thread of their own, and whoever asked merely waits for them. One
+//! that nobody waits for any more ends at once if its grant is not on its way, else with the answer kept.
+
+use std::future::Future;
+use std::io;
+use std::panic;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::Host;
+use crate::host::Process;
+use crate::host::process::Owner;
+
+/// The thread, begun when it is needed first. Dropping this waits for what is under way.
+pub(super) struct Exchanges {
+    host: Host,
+    worker: Mutex<Option<Worker>>,
+}
+
+struct Worker {
+    /// The process that began the thread: a forked child has inherited no thread.
+    pid: u32,
+    tasks: mpsc::UnboundedSender<Task>,
+    thread: JoinHandle<()>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Exchanges {
+    pub(super) fn new(host: Host) -> Self {
+        Self { host, worker: Mutex::default() }
+    }
+
+    /// Runs an exchange on the thread, with the host as the exchange is to see it.
+    pub(super) async fn run<T, F>(&self, exchange: impl FnOnce(Host) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (on_their_way, mut sent) = watch::channel(0);
+        let process = Arc::new(Watched { process: self.host.process.clone(), on_their_way });
+        let exchange = exchange(Host { process, ..self.host.clone() });
+        let (mut answer, answered) = oneshot::channel();
+        let task = async move {
+            let forsaken = async {
+                answer.closed().await;
+                // An error means that the exchange is over.
+                let _ = sent.wait_for(|grants| *grants == 0).await;
+            };
+            let outcome = tokio::select! {
+                biased;
+                outcome = exchange => Some(outcome),
+                () = forsaken => None,
+            };
+            outcome.map(|outcome| answer.send(outcome));
+        };
+        self.begin(Box::pin(task))?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    fn begin(&self, task: Task) -> Result<()> {
+        let pid = self.host.process.owner().pid;
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inherited) = worker.take_if(|worker| worker.pid != pid) {
+            // Neither joined nor detached: there is no such thread in this process.
+            std::mem::forget(inherited.thread);
+        }
+        let worker = match &mut *worker {
+            Some(worker) => worker,
+            none => none.insert(Worker::begin(pid)?),
+        };
+        worker.tasks.send(task).map_err(|_| gone())
+    }
+}
+
+impl Worker {
+    fn begin(pid: u32) -> Result<Self> {
+        let failed = |error| Error::internal("the thread for exchanges cannot be started").caused_by(error);
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (tasks, given) = mpsc::unbounded_channel();
+        let thread = thread::Builder::new().name("earthkey".into());
+        let thread = thread.spawn(move || work(&runtime, given)).map_err(failed)?;
+        Ok(Self { pid, tasks, thread })
+    }
+}
+
+impl Drop for Exchanges {
+    fn drop(&mut self) {
+        let worker = self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Worker { pid, tasks, thread }) = worker else { return };
+        drop(tasks);
+        if pid != self.host.process.owner().pid || thread.thread().id() == thread::current().id() {
+            std::mem::forget(thread);
+        } else if let Err(panicked) = thread.join()
+            && !thread::panicking()
+        {
+            panic::resume_unwind(panicked);
+        }
+    }
+}
+
+/// Runs what is given until nobody can give any more and all of it has ended.
+fn work(runtime: &Runtime, mut given: mpsc::UnboundedReceiver<Task>) {
+    runtime.block_on(async move {
+        let mut running = JoinSet::new();
+        while let Some(task) = given.recv().await {
+            running.spawn(task);
+            while running.try_join_next().is_some() {}
+        }
+        while running.join_next().await.is_some() {}
+    });
+}
+
+/// A process that tells how many grants of one exchange are on their way: signals are held as long.
+struct Watched {
+    process: Arc<dyn Process>,
+    on_their_way: watch::Sender<usize>,
+}
+
+struct Hold {
+    _signals: Box<dyn Send>,
+    on_their_way: watch::Sender<usize>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.on_their_way.send_modify(|grants| *grants -= 1);
+    }
+}
+
+impl Process for Watched {
+    fn owner(&self) -> Owner {
+        self.process.owner()
+    }
+
+    fn is_dead(&self, owner: &Owner) -> bool {
+        self.process.is_dead(owner)
+    }
+
+    fn current_directory(&self) -> io::Result<PathBuf> {
+        self.process.current_directory()
+    }
+
+    fn user_id(&self) -> u32 {
+        self.process.user_id()
+    }
+
+    fn hold_signals(&self) -> Box<dyn Send> {
+        self.on_their_way.send_modify(|grants| *grants += 1);
+        Box::new(Hold { _signals: self.process.hold_signals(), on_their_way: self.on_their_way.clone() })
+    }
+}
+
+/// What whoever waited for an exchange is told that panicked.
+fn gone() -> Error {
+    Error::internal("the exchange ended without an outcome").hint("try again")
+}

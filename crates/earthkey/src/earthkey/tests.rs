@@ -1,0 +1,238 @@
+//! A program that goes on: callers that go away, and logins that become somebody else's.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::task::Context as Polling;
+use std::task::Poll;
+use std::task::Wake;
+use std::task::Waker;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::host::BoxFuture;
+use crate::host::Http;
+use crate::host::http::Request;
+use crate::host::http::Response;
+use crate::host::http::SendError;
+use crate::host::scripted::World;
+
+const FILE: &str = "/home/ada/.earthscope/default/tokens.json";
+
+fn earthscope() -> Login {
+    Login::of(System::Earthscope)
+}
+
+/// An access token of `sub`; `number` makes it one and not another.
+fn token_of(sub: &str, number: usize) -> String {
+    let claims = format!(
+        r#"{{"iss":"https://login.earthscope.org/","sub":"{sub}","iat":1800000000,"exp":1800003600,"n":{number}}}"#
+    );
+    format!("{}.{}.sig", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
+}
+
+/// A provider that answers each request with the next tokens of `ada`.
+fn world() -> World {
+    let answers = AtomicUsize::new(1);
+    let world = World::new(move |_| Ok(answer(answers.fetch_add(1, Ordering::Relaxed))));
+    world.fs.put(FILE, br#"{"refresh_token": "r0"}"#);
+    world
+}
+
+fn answer(number: usize) -> Response {
+    let token = token_of("ada", number);
+    let body = format!(r#"{{"access_token":"{token}","refresh_token":"r{number}","expires_in":3600}}"#);
+    Response::new(200, body)
+}
+
+fn home(world: &World) -> String {
+    String::from_utf8(world.fs.get(FILE).expect("a home")).expect("JSON")
+}
+
+/// A network in which a request waits for a permit, and says that it does.
+struct Gate {
+    http: Arc<dyn Http>,
+    arrived: Semaphore,
+    permits: Semaphore,
+}
+
+impl Gate {
+    fn before(world: &World) -> Arc<Self> {
+        Arc::new(Self { http: world.http.clone(), arrived: Semaphore::new(0), permits: Semaphore::new(0) })
+    }
+
+    async fn has_been_reached(&self) {
+        self.arrived.acquire().await.expect("never closed").forget();
+    }
+
+    fn open(&self) {
+        self.permits.add_permits(1);
+    }
+}
+
+impl Http for Gate {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, SendError>> {
+        Box::pin(async move {
+            self.arrived.add_permits(1);
+            self.permits.acquire().await.expect("never closed").forget();
+            self.http.send(request).await
+        })
+    }
+}
+
+fn behind(gate: &Arc<Gate>, world: &World, pid: u32) -> Earthkey {
+    Earthkey::open(Host { http: gate.clone(), ..world.host(pid) })
+}
+
+/// Polls a future once, as whoever gives it up then has.
+fn begin<F: Future>(future: F) -> Pin<Box<F>> {
+    let mut future = Box::pin(future);
+    assert!(future.as_mut().poll(&mut Polling::from_waker(Waker::noop())).is_pending());
+    future
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn a_caller_that_goes_away_loses_no_answer() {
+    let (world, login, want) = (world(), earthscope(), Want::default());
+    let gate = Gate::before(&world);
+    let earthkey = behind(&gate, &world, 1);
+    let asked = begin(earthkey.token(&login, &want));
+    runtime().block_on(gate.has_been_reached());
+    drop(asked);
+    gate.open();
+    // Whoever ends the program waits for the answer to be kept.
+    drop(earthkey);
+    let other = Earthkey::in_foreground(world.host(2));
+    let token = runtime().block_on(other.token(&login, &want)).unwrap();
+    assert_eq!(token.access.token.expose(), token_of("ada", 1));
+    assert_eq!(world.http.requests().len(), 1);
+    assert!(home(&world).contains("\"r1\""), "{}", home(&world));
+}
+
+#[test]
+fn nobody_waits_for_an_exchange_that_only_waited() {
+    let (world, login, want) = (world(), earthscope(), Want::default());
+    let gate = Gate::before(&world);
+    let first = behind(&gate, &world, 1);
+    let second = behind(&gate, &world, 2);
+    let asked = begin(first.token(&login, &want));
+    runtime().block_on(gate.has_been_reached());
+    // The second waits for the first one's lease, for ninety seconds if it is let.
+    let waiting = begin(second.token(&login, &want));
+    let before = second.host().clock.since_boot();
+    drop(waiting);
+    drop(second);
+    let waited = first.host().clock.since_boot().saturating_sub(before);
+    assert!(waited < Duration::from_secs(60), "{waited:?}");
+    gate.open();
+    runtime().block_on(asked).unwrap();
+    assert_eq!(world.http.requests().len(), 1);
+}
+
+#[test]
+fn a_caller_needs_no_runtime_of_its_own() {
+    let (world, login) = (world(), earthscope());
+    let earthkey = Earthkey::open(world.host(1));
+    let token = poll_without_a_runtime(earthkey.token(&login, &Want::default())).unwrap();
+    assert_eq!(token.access.token.expose(), token_of("ada", 1));
+}
+
+/// An executor that knows nothing of tokio.
+fn poll_without_a_runtime<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Polling::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_that_panics_is_an_error_and_the_next_one_runs() {
+    let calls = AtomicUsize::new(0);
+    let world = World::new(move |_| {
+        let number = calls.fetch_add(1, Ordering::Relaxed);
+        assert!(number > 0, "the first request panics");
+        Ok(answer(number))
+    });
+    world.fs.put(FILE, br#"{"refresh_token": "r0"}"#);
+    let (earthkey, login) = (Earthkey::open(world.host(1)), earthscope());
+    let error = earthkey.token(&login, &Want::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(earthkey.token(&login, &Want::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_login_that_becomes_somebody_elses_is_an_error_to_who_has_used_it() {
+    let (world, login) = (world(), earthscope());
+    let force = Want { force: true, ..Want::default() };
+    let earthkey = Earthkey::in_foreground(world.host(1));
+    earthkey.token(&login, &Want::default()).await.unwrap();
+    // A refresh by the same account's SDK is no change.
+    let by_sdk = format!(r#"{{"access_token": "{}", "refresh_token": "by-sdk"}}"#, token_of("ada", 50));
+    world.fs.put(FILE, by_sdk.as_bytes());
+    earthkey.token(&login, &force).await.unwrap();
+    // Somebody else signs in.
+    let by_bea = format!(r#"{{"access_token": "{}", "refresh_token": "beas"}}"#, token_of("bea", 60));
+    world.fs.put(FILE, by_bea.as_bytes());
+    let before = world.http.requests().len();
+    let error = earthkey.token(&login, &force).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error), @r"
+    LoginRequired: `earthscope` was the login of `ada` and is that of `bea` now
+    hint: sign in as `ada`: `earthkey login earthscope`
+    hint: or start this program anew, to go on as `bea`
+    ");
+    assert_eq!(world.http.requests().len(), before, "nothing is sent for another account");
+    // A new process uses what the home holds.
+    let anew = Earthkey::in_foreground(world.host(2));
+    assert!(anew.token(&login, &force).await.is_ok());
+    assert_eq!(world.http.requests().len(), before + 1);
+}
+
+#[tokio::test]
+async fn who_names_an_account_gets_that_one_or_an_error() {
+    let (world, login) = (world(), earthscope());
+    let wanted = |account: &str| Want { account: Some(account.into()), ..Want::default() };
+    let earthkey = Earthkey::in_foreground(world.host(1));
+    // Of a bare refresh token nobody knows whose it is.
+    let error = earthkey.token(&login, &wanted("ada")).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error), @r"
+    LoginRequired: `earthscope` is the login of an unknown account, not of `ada`
+    hint: sign in as `ada`: `earthkey login earthscope`
+    ");
+    assert!(world.http.requests().is_empty());
+    earthkey.token(&login, &Want::default()).await.unwrap();
+    assert!(earthkey.token(&login, &wanted("ada")).await.is_ok());
+    let error = earthkey.token(&login, &wanted("bea")).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error), @r"
+    LoginRequired: `earthscope` is the login of `ada`, not of `bea`
+    hint: sign in as `bea`: `earthkey login earthscope`
+    ");
+    assert_eq!(world.http.requests().len(), 1);
+}
+
+/// Shows an error as far as it does not depend on the credential.
+fn shown(error: &Error) -> String {
+    let hints = error.hints().iter().map(|hint| format!("\nhint: {hint}"));
+    format!("{:?}: {error}{}", error.kind(), hints.collect::<String>())
+}
