@@ -35,6 +35,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::host::Notice;
 use crate::host::env::display;
+use crate::host::fs::Medium;
 use crate::login::Login;
 use crate::login::System;
 use crate::oauth::revoke;
@@ -312,6 +313,7 @@ impl Earthkey {
         if source.given.is_some() {
             let keep = Keep::create(&self.host, &source.home)?;
             if keep.contents()?.is_none() {
+                self.warn_of_ephemeral(source, &keep);
                 self.put_given(source, &keep).await?;
                 self.host.interaction.tell(&Notice::Line(&format!(
                     "the grant of `{}` is given by a variable or the configuration; what the provider \
@@ -325,6 +327,22 @@ impl Earthkey {
         let keep = Keep::open(&self.host, &source.home)?.ok_or_else(missing)?;
         let is_signed_in = matches!(keep.read()?.slot, Ok(Some(_))) || keep.settled().await?.is_some();
         if is_signed_in { Ok(keep) } else { Err(missing()) }
+    }
+
+    /// Says before the first use of a given grant that its successor will not last.
+    fn warn_of_ephemeral(&self, source: &Source, keep: &Keep<'_>) {
+        let directory = &keep.places().directory;
+        let may_rotate = source.home.rotation == Rotation::Possible
+            && source.given.as_ref().is_some_and(|given| given.refresh_token().is_some());
+        if may_rotate && self.host.fs.medium(directory).is_ok_and(|medium| medium == Medium::Ephemeral) {
+            self.host.interaction.tell(&Notice::Warning(&format!(
+                "what replaces the given refresh token of `{}` is kept in {}, which is gone with this machine \
+                 or container; the given one may be worth nothing then. Let `EARTHKEY_HOME` name a folder \
+                 that lasts, or give a grant that is not replaced",
+                source.login,
+                display(directory, &self.host.env)
+            )));
+        }
     }
 
     /// Puts what is given into a home of its own, where its successors are kept.

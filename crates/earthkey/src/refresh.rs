@@ -121,6 +121,9 @@ pub trait Provider: std::marker::Send + Sync {
     /// Returns what a refusal is remembered under: grant, endpoint, client, scopes.
     fn refusal_key(&self, grant: &Grant) -> String;
 
+    /// Returns what to know of a login whose refresh token is seen to be replaced.
+    fn on_rotation(&self) -> Option<String>;
+
     /// Makes the answer an access token and keeps a record of it.
     fn record(&self, answer: &TokenResponse, landed: &Held) -> Result<Access>;
 }
@@ -247,6 +250,11 @@ impl Refresh<'_> {
                 outcome::Sent::Answered(attempt, response) => match attempt.land().await? {
                     Landed::Ours(held) => return self.serve(*attempt, response, &held).await,
                     Landed::Moved => attempt.into_lease(),
+                    Landed::Stranger(who) => {
+                        let error = self.login_required("the provider has answered for another account");
+                        attempt.set_apart(&error.to_string()).await?;
+                        return Err(error.caused_by(who));
+                    }
                 },
                 outcome::Sent::Moved(lease) => lease,
             };
@@ -285,10 +293,14 @@ impl Refresh<'_> {
                 return Err(error.hint("the refresh token in the answer is kept"));
             }
         };
+        let advice = self.provider.on_rotation().filter(|_| attempt.is_first_rotation());
         let access = self.provider.record(&response, held)?;
         if let Err(error) = attempt.finish(None).await {
             // The home has it, and the next caller marks it.
             self.host.interaction.tell(&Notice::Warning(&error.to_string()));
+        }
+        if let Some(advice) = advice {
+            self.host.interaction.tell(&Notice::Line(&advice));
         }
         Ok(access)
     }

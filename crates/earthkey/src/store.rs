@@ -13,6 +13,7 @@
 //!
 //! The store knows no system's format and sends nothing.
 
+mod adopt;
 pub mod attempt;
 mod claim;
 pub mod keep;
@@ -21,6 +22,7 @@ pub mod ledger;
 mod look;
 pub mod places;
 pub mod slot;
+mod stranger;
 mod swap;
 
 #[cfg(test)]

@@ -50,7 +50,8 @@ impl Cached<'_> {
         }
         let moment = Moment { now: clock.now(), boot_id: self.boot_id, since_boot: since_boot.as_secs() };
         let (access, _) = self.held.as_ref()?;
-        let is_good = decide::is_valid(&moment, access)
+        let is_good = !self.want.force
+            && decide::is_valid(&moment, access)
             && moment.now < access.early_at
             && access.expires_at.saturating_sub(moment.now) >= self.want.min_ttl;
         is_good.then_some(access)
@@ -175,6 +176,17 @@ mod tests {
         world.clock.advance(LOOK_EVERY);
         assert_eq!(token(cached.get()), None);
         assert!(cached.obtain().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_new_token_each_time_is_never_one_at_hand() {
+        let world = world();
+        let (earthkey, _) = earthkey(&world);
+        let want = Want { force: true, ..Want::default() };
+        let mut cached = earthkey.cached(&Login::of(System::Earthengine), &want);
+        assert_eq!(cached.obtain().await.unwrap().token.expose(), "token-0");
+        assert_eq!(token(cached.get()), None);
+        assert_eq!(cached.obtain().await.unwrap().token.expose(), "token-1");
     }
 
     #[tokio::test]

@@ -364,6 +364,7 @@ impl Earthkey {
         let source = &signing.source;
         let metadata = &signing.plan.metadata;
         let account = claims.as_ref().map(flow::id::account);
+        let subject_issuer = claims.as_ref().map(|claims| claims.iss.clone());
         // Where no ID token says whose it is, an access token that is a JWT may.
         let subject = claims.map(|claims| claims.sub).or_else(|| subject_of(Some(&response.access_token)));
         let scopes = self.granted_scopes(signing, &response)?;
@@ -376,6 +377,7 @@ impl Earthkey {
             scopes: scopes.clone(),
             account: account.clone(),
             subject,
+            subject_issuer,
             granted_at: self.host.clock.now(),
             grant: None,
         };

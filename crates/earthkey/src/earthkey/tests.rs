@@ -231,6 +231,38 @@ async fn who_names_an_account_gets_that_one_or_an_error() {
     assert_eq!(world.http.requests().len(), 1);
 }
 
+#[tokio::test]
+async fn a_grant_whose_successor_will_not_last_is_warned_of_before_it_is_sent() {
+    let given = [("HOME", "/home/ada"), ("ES_OAUTH2__REFRESH_TOKEN", "given")];
+    let warned = |world: &World| {
+        let said = world.person.said();
+        said.iter().filter(|said| said.starts_with("Warning") && said.contains("EARTHKEY_HOME")).count()
+    };
+    for (is_ephemeral, warnings) in [(true, 1), (false, 0)] {
+        let world = World { env: crate::host::Env::new(given), ..world() };
+        if is_ephemeral {
+            world.fs.make_ephemeral();
+        }
+        let earthkey = Earthkey::in_foreground(world.host(1));
+        earthkey.token(&earthscope(), &Want::default()).await.unwrap();
+        assert_eq!(warned(&world), warnings);
+        earthkey.token(&earthscope(), &Want { force: true, ..Want::default() }).await.unwrap();
+        assert_eq!(warned(&world), warnings, "once");
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_programs_share_comes_with_advice_when_its_provider_rotates() {
+    let world = world();
+    let earthkey = Earthkey::in_foreground(world.host(1));
+    earthkey.token(&earthscope(), &Want::default()).await.unwrap();
+    let said = world.person.said();
+    assert!(
+        said.iter().any(|said| said.contains("give it tokens by `earthkey token earthscope`")),
+        "{said:?}"
+    );
+}
+
 /// Shows an error as far as it does not depend on the credential.
 fn shown(error: &Error) -> String {
     let hints = error.hints().iter().map(|hint| format!("\nhint: {hint}"));

@@ -196,6 +196,18 @@ impl Provider for Using<'_> {
         Fingerprint::of(&parts.join("\n")).to_string()
     }
 
+    fn on_rotation(&self) -> Option<String> {
+        let login = &self.source.login;
+        // The homes of which other programs hold a token in memory, and refresh it by themselves.
+        (matches!(login.system, System::Earthscope | System::Openeo) && self.source.given.is_none()).then(|| {
+            format!(
+                "the provider of `{login}` replaces the refresh token at each use, so that a program which \
+                 keeps an older one in memory is signed out: give it tokens by `earthkey token {login}`, or \
+                 a login of its own"
+            )
+        })
+    }
+
     fn record(&self, answer: &TokenResponse, landed: &Held) -> Result<Access> {
         let access = self.access(answer);
         let Some(digest) = self.host.records.digest(&landed.file) else { return Ok(access) };

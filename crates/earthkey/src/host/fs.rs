@@ -49,12 +49,30 @@ pub trait FileSystem: Send + Sync {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Returns whether a lock on a file in `directory` is known to exclude everybody else: on local
-    /// file systems it does, on those of a network it may exclude nobody.
-    fn locks_exclude(&self, directory: &Path) -> io::Result<bool>;
+    /// Returns what keeps the files of `directory`.
+    fn medium(&self, directory: &Path) -> io::Result<Medium>;
 
     /// Makes names in `directory` durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// What keeps the files of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A disk of this machine.
+    Local,
+    /// Memory, or the layer of a container: gone with the machine or the container.
+    Ephemeral,
+    /// Something that other machines may have, too, or of which nothing is known.
+    Shared,
+}
+
+impl Medium {
+    /// Returns whether a lock on a file is known to exclude everybody else; on a file system of a network
+    /// it may exclude nobody.
+    pub fn locks_exclude(self) -> bool {
+        self != Self::Shared
+    }
 }
 
 /// An open file of our own.

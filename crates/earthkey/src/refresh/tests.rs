@@ -7,3 +7,4 @@ mod outcomes;
 mod power;
 mod provider;
 mod real;
+mod strangers;

@@ -17,6 +17,7 @@ use super::slot::Contents;
 use super::slot::Rotation;
 use crate::error::Error;
 use crate::error::Result;
+use crate::oauth::token;
 
 /// One use of a grant: the intent is durable, and dropping this leaves it so.
 pub struct Attempt<'k> {
@@ -26,6 +27,8 @@ pub struct Attempt<'k> {
     temporary: Option<Temporary>,
     /// Whether an earlier attempt may have sent this very grant and got no answer.
     may_be_spent: bool,
+    /// Whether a token of this login has been replaced before, as far as the ledger knows.
+    has_rotated: bool,
     /// Failures in a row before this attempt.
     failures: u32,
     refusals: Vec<Remembered>,
@@ -47,6 +50,7 @@ impl Keep<'_> {
         let mut file = self.open_ledger().await?;
         let grant = base.fingerprint();
         let may_be_spent = file.ledger.state == State::Intent && file.ledger.entries.is_base(grant);
+        let has_rotated = file.ledger.entries.spent().next().is_some();
         let failures = file.ledger.failure_of(grant).map_or(0, |failure| failure.failures);
         self.remove_temporary(file.ledger.entries.temporary.as_ref())?;
         let may_rotate = self.home.rotation == Rotation::Possible && base.refresh_token().is_some();
@@ -69,7 +73,18 @@ impl Keep<'_> {
         file.save().map_err(not_spent)?;
         self.host.fs.sync_directory(&self.places.ledgers).map_err(not_spent)?;
         let base = base.clone();
-        Ok(Attempt { keep: self, lease, base, temporary, may_be_spent, failures, refusals, answer: None })
+        let keep = self;
+        Ok(Attempt {
+            keep,
+            lease,
+            base,
+            temporary,
+            may_be_spent,
+            has_rotated,
+            failures,
+            refusals,
+            answer: None,
+        })
     }
 
     /// Checks that the home can be replaced and that nobody else can replace it.
@@ -125,6 +140,14 @@ impl Attempt<'_> {
         self.may_be_spent
     }
 
+    /// Returns whether the answer is the first that replaces a refresh token of this login.
+    pub fn is_first_rotation(&self) -> bool {
+        let answer = self.answer.as_deref().map(Vec::as_slice).unwrap_or_default();
+        let successor = token::refresh_token_in(answer);
+        !self.has_rotated
+            && self.base.refresh_token().is_some_and(|base| successor.is_some_and(|new| new != *base))
+    }
+
     /// Returns the failures in a row before this attempt.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -152,6 +175,9 @@ impl Attempt<'_> {
     /// Lands the answer in the home, unless somebody else put another login there, or logged out.
     pub async fn land(&self) -> Result<Landed> {
         let body = self.answer.as_ref().ok_or_else(|| Error::internal("there is no answer to land"))?;
+        if let Some(who) = self.keep.stranger_in(self.base.fingerprint(), body)? {
+            return Ok(Landed::Stranger(who));
+        }
         let contents = self.base.after_body(body);
         let named = self.temporary.as_ref().map(|temporary| temporary.name.clone());
         let temporary = named.unwrap_or_else(|| self.keep.host.random.token());
@@ -164,6 +190,13 @@ impl Attempt<'_> {
         let failure = failure.map(|(message, retry_in)| self.failure(message, retry_in));
         let answer = self.kept_answer().map(|body| Zeroizing::new(body.to_vec()));
         self.keep.mark_landed(self.base.fingerprint(), answer, failure).await
+    }
+
+    /// Keeps the answer apart, which is for somebody else; `message` tells those who wait for it.
+    pub async fn set_apart(self, message: &str) -> Result<()> {
+        let failure = self.failure(message, 0);
+        let body = self.answer.as_deref().map(Vec::as_slice).unwrap_or_default();
+        self.keep.set_apart(self.base.fingerprint(), body, failure).await
     }
 
     /// Returns the answer, as far as anybody has to know of it later: one to a key, a secret or a
@@ -194,13 +227,7 @@ impl Attempt<'_> {
 
     /// Ends the attempt with the provider's no.
     pub async fn refuse(self, refusal: Remembered, message: &str) -> Result<()> {
-        let outcome = Outcome {
-            kind: OutcomeKind::Refused,
-            message: message.to_owned(),
-            at: refusal.at,
-            retry_at: 0,
-            failures: 0,
-        };
+        let outcome = Outcome::new(OutcomeKind::Refused, message, refusal.at);
         self.end(|ledger| {
             ledger.state = State::Idle;
             ledger.entries.remember(refusal);
@@ -231,11 +258,9 @@ impl Attempt<'_> {
     fn failure(&self, message: &str, retry_in: u64) -> Outcome {
         let now = self.keep.host.clock.now();
         Outcome {
-            kind: OutcomeKind::Failed,
-            message: message.to_owned(),
-            at: now,
             retry_at: now.saturating_add(retry_in),
             failures: self.failures.saturating_add(1),
+            ..Outcome::new(OutcomeKind::Failed, message, now)
         }
     }
 

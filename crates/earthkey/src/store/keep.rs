@@ -23,10 +23,10 @@ use super::places::damaged;
 use super::places::unusable;
 use super::slot::Contents;
 use super::slot::Damage;
-use super::slot::Grant;
 use super::slot::Home;
 use super::slot::Privacy;
 use super::slot::Rotation;
+use super::stranger;
 use super::swap::FileLock;
 use super::swap::Landing;
 use super::swap::Replaceable;
@@ -41,9 +41,6 @@ use crate::secret::RefreshToken;
 
 /// Bytes by which a home may grow when an answer lands.
 const GROWTH: u64 = 64 * 1024;
-
-/// How often a home is judged again that others change meanwhile.
-const MAX_ROUNDS: usize = 4;
 
 /// How long after its deadline an attempt whose owner is dead is waited for, in seconds: clocks
 /// of hosts that share a home may differ.
@@ -81,6 +78,8 @@ pub enum Landed {
     Ours(Held),
     /// Nowhere: another login stands in the home, or none.
     Moved,
+    /// Nowhere: it is for somebody else, as this says.
+    Stranger(String),
 }
 
 impl<'a> Keep<'a> {
@@ -177,79 +176,6 @@ impl<'a> Keep<'a> {
         Ok(())
     }
 
-    /// Returns what the grant is now, after landing or dropping what an earlier attempt left
-    /// and judging what others wrote; `None` is a logout.
-    pub async fn adopt(&self, lease: &Lease) -> Result<Option<Held>> {
-        for _ in 0..MAX_ROUNDS {
-            self.check_lease(lease)?;
-            self.return_displaced().await?;
-            let path = &self.places.home;
-            let seen = look_settled(self.home, path, self.host)
-                .await
-                .map_err(|error| unusable("cannot read", path, error))?;
-            let ledger = self.ledger()?;
-            let (Some(contents), Some(file)) = (self.sound(seen.slot)?, seen.file) else {
-                self.forget(&ledger).await?;
-                return Ok(None);
-            };
-            self.check_privacy()?;
-            if let Some(held) = self.judge(lease, Held { contents, file }, &ledger).await? {
-                return Ok(Some(held));
-            }
-        }
-        Err(Error::store(format!("`{}` keeps changing", self.places.home.display()))
-            .hint("another program writes it all the time; stop that program and try again"))
-    }
-
-    /// Judges one sound reading of the home; `None` when it has to be read again.
-    async fn judge(&self, lease: &Lease, held: Held, ledger: &Ledger) -> Result<Option<Held>> {
-        let entries = &ledger.entries;
-        let newest = entries.newest();
-        let found = held.contents.fingerprint();
-        let is_base = entries.is_base(found);
-        let is_newest = found.is_some() && newest.as_ref().map(RefreshToken::fingerprint) == found;
-        let is_spent = found.is_some_and(|found| entries.is_spent(found));
-        let mut current = held.contents.clone();
-        if is_spent {
-            // Another program wrote an old copy back, or a backup was restored.
-            current.grant = newest.map(Grant::RefreshToken);
-            if current.grant.is_none() {
-                return Err(Error::login_required(format!(
-                    "`{}` holds a refresh token that was replaced, and the newest is not known",
-                    self.places.home.display()
-                )));
-            }
-        }
-        if ledger.is_answered() {
-            let successor = entries.successor().map(|token| token.fingerprint());
-            if successor.is_some() && successor == found && !is_base {
-                // Landed, but not yet marked.
-                self.mark_landed(entries.base(), entries.answer(), None).await?;
-                return Ok(Some(held));
-            }
-            if is_base || is_spent {
-                self.tell("landing the answer of an attempt that was cut short");
-                let body = entries.answer().unwrap_or_default();
-                return self.recover(lease, current.after_body(&body), ledger).await;
-            }
-        } else if is_newest || is_base {
-            return Ok(Some(held));
-        } else if is_spent {
-            self.host.interaction.tell(&Notice::Warning(&format!(
-                "`{}` held a refresh token that was replaced before, written back by another program or \
-                 from a backup; the newest one is put back",
-                self.places.home.display()
-            )));
-            current.access_token = None;
-            return self.recover(lease, current, ledger).await;
-        }
-        if entries.is_about_a_grant() {
-            // Somebody signed in or refreshed: that stands.
-            self.start_over(&held.contents).await?;
-        }
-        Ok(Some(held))
-    }
-
     /// Puts a new grant into the home: a person's login.
     pub async fn put(&self, contents: &Contents, binding: Binding) -> Result<Held> {
         let grant = contents.fingerprint().filter(|_| self.keeps_no_successors());
@@ -328,77 +254,6 @@ impl<'a> Keep<'a> {
         Ok(is_own || entries.is_base(found))
     }
 
-    /// Puts back what an attempt displaced that was cut short between the exchange of names and
-    /// the look at what came out: the login, or the logout, of another program.
-    async fn return_displaced(&self) -> Result<()> {
-        let entries = self.ledger()?.entries;
-        let Some(Temporary { name, inode }) = &entries.temporary else { return Ok(()) };
-        let path = self.places.temporary(name);
-        let failed = |error| unusable("cannot read", &path, error);
-        match self.host.fs.stat_link(&path) {
-            Ok(stat) if stat.identity.1 != *inode => {}
-            // Never exchanged, or put back already.
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(error)),
-        }
-        let known = entries.known();
-        let is_known =
-            |contents: &Contents| contents.fingerprint().is_some_and(|found| known.contains(&found));
-        // Whoever truncated it may still be writing.
-        let seen = look_settled(self.home, &path, self.host).await.map_err(failed)?;
-        let displaced = match (seen.slot, seen.file) {
-            (Ok(Some(contents)), _) if is_known(&contents) => return Ok(()),
-            (Ok(displaced), Some(_)) => displaced,
-            // Gone: it has been judged, and is no logout. Torn: nobody can use it.
-            (Ok(_), None) | (Err(_), _) => return Ok(()),
-        };
-        let lock = FileLock::take(&self.places, self.host).await?;
-        let home = look(self.home, &self.places.home, self.host).map_err(failed)?;
-        if !matches!(&home.slot, Ok(Some(contents)) if is_known(contents)) {
-            // Whoever wrote that came later still.
-            return Ok(());
-        }
-        self.tell("putting back what another program wrote while an attempt was cut short");
-        let swap = Swap::new(self.home, &self.places, self.host, &lock, &self.host.random.token());
-        match displaced {
-            Some(contents) => swap.land(&Replaceable::Only(known), &contents).await.map(drop),
-            None => swap.clear().await.map(drop),
-        }
-    }
-
-    /// Lands in the home what the ledger knows to be right; `None`, since it has to be read again.
-    async fn recover(&self, lease: &Lease, contents: Contents, ledger: &Ledger) -> Result<Option<Held>> {
-        let named = ledger.entries.temporary.as_ref();
-        let is_there = named.is_some_and(|temporary| {
-            let path = self.places.temporary(&temporary.name);
-            self.host.fs.stat_link(&path).is_ok_and(|stat| stat.identity.1 == temporary.inode)
-        });
-        let temporary = match named {
-            Some(temporary) if is_there => temporary.clone(),
-            _ => {
-                let temporary = self.make_temporary().map_err(|error| {
-                    unusable("cannot make a temporary file beside", &self.places.home, error)
-                })?;
-                self.remove_temporary(named)?;
-                let new = temporary.clone();
-                self.update(|ledger| {
-                    ledger.entries.temporary = Some(new);
-                    ledger.entries.outcome = None;
-                })
-                .await?;
-                temporary
-            }
-        };
-        let base = ledger.entries.base();
-        if let Landed::Ours(_) = self.land(lease, &temporary.name, base, &contents).await?
-            && ledger.is_answered()
-        {
-            self.mark_landed(base, ledger.entries.answer(), None).await?;
-        }
-        Ok(None)
-    }
-
     /// Lands `contents` over `base`, or over any token that is known to be spent.
     pub(super) async fn land(
         &self,
@@ -421,6 +276,29 @@ impl<'a> Keep<'a> {
         })
     }
 
+    /// Says for whom an answer to `base` is, if not for whom the login is of.
+    pub(super) fn stranger_in(&self, base: Option<Fingerprint>, body: &[u8]) -> Result<Option<String>> {
+        Ok(stranger::in_answer(body, self.ledger()?.entries.binding_of(base)))
+    }
+
+    /// Keeps an answer to `base` that is for somebody else, unless the ledger is another login's by now.
+    pub(super) async fn set_apart(
+        &self,
+        base: Option<Fingerprint>,
+        body: &[u8],
+        failure: Outcome,
+    ) -> Result<()> {
+        let mut file = self.open_ledger().await?;
+        if file.ledger.entries.base() == base {
+            self.remove_temporary(file.ledger.entries.temporary.as_ref())?;
+            file.ledger.start_anew();
+            file.ledger.entries.set_apart(base, body);
+            file.ledger.entries.outcome = Some(failure);
+            self.save(&mut file)?;
+        }
+        Ok(())
+    }
+
     /// Marks the answer to `base` as landed, unless the ledger is another login's by now.
     /// `failure` tells why it cannot be served.
     pub(super) async fn mark_landed(
@@ -429,13 +307,7 @@ impl<'a> Keep<'a> {
         answer: Option<Zeroizing<Vec<u8>>>,
         failure: Option<Outcome>,
     ) -> Result<()> {
-        let landed = Outcome {
-            kind: OutcomeKind::Landed,
-            message: String::new(),
-            at: self.host.clock.now(),
-            retry_at: 0,
-            failures: 0,
-        };
+        let landed = Outcome::new(OutcomeKind::Landed, "", self.host.clock.now());
         let mut file = self.open_ledger().await?;
         if file.ledger.entries.base() == base {
             let entries = &mut file.ledger.entries;
@@ -450,40 +322,6 @@ impl<'a> Keep<'a> {
             file.ledger.entries.refusals.clear();
             file.ledger.entries.outcome = Some(failure.unwrap_or(landed));
             self.save(&mut file)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the ledger that of the grant that somebody else put into the home.
-    async fn start_over(&self, contents: &Contents) -> Result<()> {
-        let mut file = self.open_ledger().await?;
-        let entries = &mut file.ledger.entries;
-        self.remove_temporary(entries.temporary.as_ref())?;
-        entries.exchange_base();
-        entries.set_newest(self.successor_to_keep(contents));
-        entries.refusals.clear();
-        let found = contents.fingerprint().map(|found| found.to_string());
-        if let Some(arriving) = entries.arriving.take()
-            && Some(&arriving.grant) == found.as_ref()
-        {
-            entries.binding = Some(arriving.binding);
-        } else if found.is_some()
-            && let Some(binding) = &mut entries.binding
-        {
-            // Somebody else signed in or refreshed: where it goes to is the same, whose it is need
-            // not be.
-            binding.account = None;
-            binding.subject = None;
-        }
-        file.ledger.start_anew();
-        self.save(&mut file)
-    }
-
-    /// Forgets what the ledger holds of a grant that was logged out; which tokens are spent, and
-    /// what they were bound to, stays.
-    async fn forget(&self, ledger: &Ledger) -> Result<()> {
-        if ledger.entries.is_about_a_grant() || ledger.state != State::Idle {
-            self.start_over(&Contents::default()).await?;
         }
         Ok(())
     }
@@ -552,7 +390,7 @@ impl<'a> Keep<'a> {
     }
 
     /// Looks whether others can read the home, and says so once.
-    fn check_privacy(&self) -> Result<()> {
+    pub(super) fn check_privacy(&self) -> Result<()> {
         let path = &self.places.home;
         let Ok(stat) = self.host.fs.stat(path) else { return Ok(()) };
         let is_open = stat.mode & 0o077 != 0;
@@ -588,7 +426,7 @@ impl<'a> Keep<'a> {
         ))
     }
 
-    fn tell(&self, story: &str) {
+    pub(super) fn tell(&self, story: &str) {
         self.host.interaction.tell(&Notice::Story(story));
     }
 }

@@ -31,7 +31,7 @@ impl Lease {
             Lock::Held(file) => (file, true),
             Lock::Unknown(file) => (file, false),
         };
-        let claim = if is_locked && host.fs.locks_exclude(&places.ledgers)? {
+        let claim = if is_locked && host.fs.medium(&places.ledgers)?.locks_exclude() {
             None
         } else {
             match Claim::try_take(&places.claim, host)? {

@@ -8,6 +8,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use earthkey_record::ledger::HEADER_SIZE;
 use earthkey_record::ledger::Header;
 use earthkey_record::ledger::HeaderError;
@@ -68,6 +70,10 @@ pub struct Entries {
     pub outcome: Option<Outcome>,
     /// The provider's 2xx body as it came, base64, until it has landed.
     answer: Option<Zeroizing<String>>,
+    /// A 2xx body for another account than the login is of, base64: neither landed nor served, and not
+    /// thrown away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apart: Option<Zeroizing<String>>,
     /// The temporary file in use.
     pub temporary: Option<Temporary>,
     /// The newest refresh token, kept after landing: an old copy may be written over it.
@@ -169,12 +175,22 @@ pub struct Binding {
     pub account: Option<String>,
     /// The account's `sub`.
     pub subject: Option<String>,
+    /// The `iss` of the ID token that says so; none where no ID token does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_issuer: Option<String>,
     /// When the grant was issued, in Unix seconds.
     pub granted_at: u64,
     /// The fingerprint of the grant, where no answer replaces it: another one in its place is another
     /// login, of which nothing here is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
+}
+
+impl Outcome {
+    /// Makes an outcome after which the next attempt may be made at once.
+    pub(super) fn new(kind: OutcomeKind, message: &str, at: u64) -> Self {
+        Self { kind, message: message.to_owned(), at, retry_at: 0, failures: 0 }
+    }
 }
 
 impl Ledger {
@@ -197,6 +213,7 @@ impl Ledger {
     pub fn start_anew(&mut self) {
         self.state = State::Idle;
         self.entries.set_answer(None);
+        self.entries.apart = None;
         self.entries.set_base(None);
         self.entries.temporary = None;
         self.entries.outcome = None;
@@ -221,15 +238,28 @@ impl Entries {
 
     /// Returns the provider's answer.
     pub fn answer(&self) -> Option<Zeroizing<Vec<u8>>> {
-        use base64::Engine;
-        let decoded = base64::engine::general_purpose::STANDARD.decode(self.answer.as_deref()?);
-        decoded.ok().map(Zeroizing::new)
+        STANDARD.decode(self.answer.as_deref()?).ok().map(Zeroizing::new)
     }
 
     /// Keeps the provider's answer, or drops it.
     pub fn set_answer(&mut self, body: Option<&[u8]>) {
-        use base64::Engine;
-        self.answer = body.map(|body| Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(body)));
+        self.answer = body.map(|body| Zeroizing::new(STANDARD.encode(body)));
+    }
+
+    /// Keeps an answer to `base` that is for another account: what it replaced is spent, and what it
+    /// brought is not of this login.
+    pub fn set_apart(&mut self, base: Option<Fingerprint>, body: &[u8]) {
+        self.apart = Some(Zeroizing::new(STANDARD.encode(body)));
+        let successor = token::refresh_token_in(body).map(|token| token.fingerprint());
+        if let Some(base) = base.filter(|_| successor.is_some() && successor != base) {
+            self.add_spent(base);
+            self.set_newest(None);
+        }
+    }
+
+    /// Returns whether an answer for another account is kept.
+    pub fn has_answer_apart(&self) -> bool {
+        self.apart.is_some()
     }
 
     /// Returns the refresh token in the provider's answer.

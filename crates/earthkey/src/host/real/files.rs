@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 use crate::host::fs::File;
 use crate::host::fs::FileKind;
 use crate::host::fs::FileSystem;
+use crate::host::fs::Medium;
 use crate::host::fs::Stat;
 
 /// Files of this machine.
@@ -132,14 +133,18 @@ impl FileSystem for RealFileSystem {
     }
 
     #[cfg(target_os = "linux")]
-    fn locks_exclude(&self, directory: &Path) -> io::Result<bool> {
+    fn medium(&self, directory: &Path) -> io::Result<Medium> {
         let kind = u64::try_from(rustix::fs::statfs(directory)?.f_type).unwrap_or(0);
-        Ok(LOCAL.contains(&kind))
+        Ok(match kind {
+            _ if LOCAL.contains(&kind) => Medium::Local,
+            _ if EPHEMERAL.contains(&kind) => Medium::Ephemeral,
+            _ => Medium::Shared,
+        })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn locks_exclude(&self, _: &Path) -> io::Result<bool> {
-        Ok(false)
+    fn medium(&self, _: &Path) -> io::Result<Medium> {
+        Ok(Medium::Shared)
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -147,11 +152,14 @@ impl FileSystem for RealFileSystem {
     }
 }
 
-/// File systems of this machine alone, by what `statfs` calls them: ext, XFS, Btrfs, ZFS, F2FS, tmpfs,
-/// overlay (linux/magic.h).
+/// File systems on disks of this machine, by what `statfs` calls them: ext, XFS, Btrfs, ZFS, F2FS
+/// (linux/magic.h).
 #[cfg(target_os = "linux")]
-const LOCAL: [u64; 7] =
-    [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
+const LOCAL: [u64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010];
+
+/// File systems that end with the machine or the container: tmpfs, ramfs, overlay.
+#[cfg(target_os = "linux")]
+const EPHEMERAL: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x794c_7630];
 
 /// Whether a lock failed for want of locks, as over NFS without a lock daemon.
 fn knows_no_locks(error: &io::Error) -> bool {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::ScriptedFileSystem;
 use crate::host::fs::File;
 use crate::host::fs::FileSystem;
+use crate::host::fs::Medium;
 use crate::host::fs::Stat;
 
 type Before = dyn Fn(&str, &Path) + Send + Sync;
@@ -89,8 +90,8 @@ impl FileSystem for WatchedFileSystem {
         self.before("remove", path).remove(path)
     }
 
-    fn locks_exclude(&self, directory: &Path) -> io::Result<bool> {
-        self.fs.locks_exclude(directory)
+    fn medium(&self, directory: &Path) -> io::Result<Medium> {
+        self.fs.medium(directory)
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {

@@ -416,3 +416,16 @@ async fn no_error_and_no_word_shows_a_secret() {
         assert!(!said.contains("r1.") && !said.contains("a1."), "{said}");
     }
 }
+
+#[tokio::test]
+async fn that_a_provider_replaces_tokens_is_said_once() {
+    let world = world([Ok(success()), Ok(tokens("a1.2", "r1.2"))]);
+    let said = || world.person.said().iter().filter(|said| said.contains("token was replaced")).count();
+    Caller::new(&world, 1).token().await.unwrap();
+    assert_eq!(said(), 1);
+    Caller::new(&world, 2).forced().await.unwrap();
+    assert_eq!(said(), 1);
+    let world = self::world([Ok(Response::new(200, r#"{"access_token":"a","expires_in":60}"#))]);
+    Caller::new(&world, 1).token().await.unwrap();
+    assert!(!world.person.said().iter().any(|said| said.contains("token was replaced")));
+}

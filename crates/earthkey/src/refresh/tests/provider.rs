@@ -263,6 +263,10 @@ impl Provider for Caller {
         self.key(Some(grant.fingerprint()))
     }
 
+    fn on_rotation(&self) -> Option<String> {
+        Some("the refresh token was replaced".into())
+    }
+
     fn record(&self, answer: &TokenResponse, landed: &Held) -> Result<Access> {
         let access = access(&self.host, answer.access_token.clone(), answer.expires_in.unwrap_or(60));
         let key = self.key(landed.contents.fingerprint());

@@ -312,6 +312,10 @@ impl Provider for Told<'_> {
         self.caller.refusal_key(grant)
     }
 
+    fn on_rotation(&self) -> Option<String> {
+        None
+    }
+
     fn record(&self, answer: &TokenResponse, landed: &Held) -> Result<Access> {
         self.files.seat.step();
         self.files.mark_home("record");

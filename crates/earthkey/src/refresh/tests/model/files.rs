@@ -14,6 +14,7 @@ use super::schedule::Seat;
 use super::trace::Object;
 use crate::host::FileSystem;
 use crate::host::fs::File;
+use crate::host::fs::Medium;
 use crate::host::fs::Stat;
 use crate::host::scripted::ScriptedFileSystem;
 use crate::store::tests::DIRECTORY;
@@ -140,8 +141,8 @@ impl FileSystem for Files {
         self.inner.is_mount_point(path)
     }
 
-    fn locks_exclude(&self, directory: &Path) -> io::Result<bool> {
-        self.inner.locks_exclude(directory)
+    fn medium(&self, directory: &Path) -> io::Result<Medium> {
+        self.inner.medium(directory)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
