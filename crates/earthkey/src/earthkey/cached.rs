@@ -72,6 +72,7 @@ impl Cached<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
 
@@ -82,9 +83,12 @@ mod tests {
     use earthkey_record::record::Record;
 
     use super::*;
+    use crate::host::BoxFuture;
+    use crate::host::Clock;
     use crate::host::Host;
     use crate::host::Records;
     use crate::host::http::Response;
+    use crate::host::real::RealClock;
     use crate::host::scripted::World;
     use crate::login::System;
 
@@ -117,6 +121,39 @@ mod tests {
 
         fn remove_login(&self, login: &str) {
             self.records.remove_login(login);
+        }
+    }
+
+    /// A clock that says how it is read.
+    struct Watched {
+        clock: Arc<dyn Clock>,
+        reads: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Watched {
+        fn note(&self, read: &'static str) {
+            self.reads.lock().unwrap().push(read);
+        }
+    }
+
+    impl Clock for Watched {
+        fn now(&self) -> u64 {
+            self.note("wall");
+            self.clock.now()
+        }
+
+        fn since_boot(&self) -> Duration {
+            self.note("boot-time");
+            self.clock.since_boot()
+        }
+
+        fn boot_id(&self) -> [u8; 16] {
+            self.note("boot");
+            self.clock.boot_id()
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+            self.clock.sleep(duration)
         }
     }
 
@@ -159,6 +196,30 @@ mod tests {
         assert_eq!(token(cached.get()), Some("token-0"));
         assert_eq!(looks.load(Ordering::Relaxed), before + 1);
         assert_eq!(world.http.requests().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_hit_reads_two_clocks_and_writes_to_no_memory_that_threads_share() {
+        let world = world();
+        let (Earthkey { host }, looks) = earthkey(&world);
+        let reads = Arc::new(Mutex::default());
+        let clock = Arc::new(Watched { clock: host.clock.clone(), reads: reads.clone() });
+        let earthkey = Earthkey::open(Host { clock, ..host });
+        let login = Login::of(System::Earthengine);
+        let [mut ours, mut theirs] = [(); 2].map(|()| earthkey.cached(&login, &Want::default()));
+        ours.obtain().await.unwrap();
+        assert_eq!(token(theirs.get()), Some("token-0"));
+        reads.lock().unwrap().clear();
+        let before = looks.load(Ordering::Relaxed);
+        // Each thread has a token of its own, not one that is counted.
+        let [ours, theirs] =
+            [&mut ours, &mut theirs].map(|cached| cached.get().unwrap().token.expose().as_ptr());
+        assert_ne!(ours, theirs);
+        // What is shared is the host. Of it a hit asks the clocks; the real one has no memory to write to.
+        assert_eq!(*reads.lock().unwrap(), ["boot-time", "wall", "boot-time", "wall"]);
+        assert_eq!(looks.load(Ordering::Relaxed), before);
+        assert_eq!(world.http.requests().len(), 1);
+        assert_eq!(size_of::<RealClock>(), 0);
     }
 
     #[tokio::test]
