@@ -1,6 +1,7 @@
-"""Measures earthkey as a process, and other programs for the same work in the same rounds.
+"""Measures earthkey as a process, and other programs for the same work in the same rounds; then has
+earthkey as a library measured, and other libraries.
 
-    target/venv/bin/python benches/processes.py EARTHKEY DYNAMIC
+    target/venv/bin/python benches/processes.py EARTHKEY DYNAMIC LIBRARY
 
 A row's commands take turns: each round starts every one of them once. So what a row says is its
 ratios; the times are this machine's and this moment's. `scripts/bench` builds what this needs.
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -451,8 +453,35 @@ def beside(bench: Bench, agent: OidcAgent) -> None:
     table("One login beside another that is being refreshed", note, head, rows)
 
 
+def library(bench: Bench, program: Path) -> None:
+    """A token that a library has at hand, handed out again and again by one process."""
+    # Its contestants sign in for themselves, at a sandbox of its own.
+    environment = {"HOME": str(bench.machine.home)}
+    said = subprocess.run([program], stdout=subprocess.PIPE, env=environment, text=True, check=True).stdout
+    measured = json.loads(said)
+    lock = tomllib.loads((ROOT / "benches" / "Cargo.lock").read_text())
+    versions = {package["name"]: package["version"] for package in lock["package"]}
+    ours = next(row["nanoseconds"] for row in measured["rows"] if row["package"] == "earthkey")
+    rows = []
+    for row in measured["rows"]:
+        package, call = row["package"], row["call"]
+        named = [f"{package} {versions[package]}", f"`{call}`"] if package else [call, ""]
+        for theirs, base in zip(row["nanoseconds"], ours, strict=True):
+            times = statistics.median(their / our for their, our in zip(theirs, base, strict=True))
+            named += [f"{statistics.median(theirs):.0f} ns", f"{times:.2f}"]
+        rows.append(named)
+    note = (
+        f"CPU time of one call; {measured['rounds']} rounds, in each of which every library hands out its "
+        f"token {measured['calls']:,} times on one thread, and then on each of two at once; medians. All have "
+        "the same token. Each thread has a `Cached` of its own; others share one object between threads, each "
+        "of which has a runtime of its own."
+    )
+    head = ["library", "call", "one thread", "x earthkey", "two threads", "x earthkey"]
+    table("A token at hand in a program", note, head, rows)
+
+
 def main() -> None:
-    earthkey, dynamic = (Path(path).resolve() for path in sys.argv[1:])
+    earthkey, dynamic, contestants = (Path(path).resolve() for path in sys.argv[1:])
     version = subprocess.run([earthkey, "--version"], capture_output=True, text=True, check=True).stdout
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     print(
@@ -475,6 +504,7 @@ def main() -> None:
             refreshed(bench, agent, google)
             herd(bench, agent)
             beside(bench, agent)
+        library(bench, contestants)
 
 
 if __name__ == "__main__":
