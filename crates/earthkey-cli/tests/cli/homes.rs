@@ -142,6 +142,8 @@ fn openeo_refuses_a_file_that_others_can_read() {
 fn earthscope_warns_once_of_a_file_that_others_can_read() {
     let machine = Machine::new();
     machine.sign_in("earthscope", &Person::ada()).succeeds();
+    let first = machine.run(&["token", "earthscope", "--refresh"]).succeeds();
+    assert_snapshot!(first.stderr.trim_end(), @"the provider of `earthscope` replaces the refresh token at each use, so that a program which keeps an older one in memory is signed out: give it tokens by `earthkey token earthscope`, or a login of its own");
     fs::set_permissions(machine.path(TOKENS), fs::Permissions::from_mode(0o644)).unwrap();
     let ended = machine.run(&["token", "earthscope", "--refresh"]).succeeds();
     assert_eq!(ended.stderr.matches("warning: ").count(), 1, "{}", ended.stderr);
