@@ -47,6 +47,10 @@ credentials = Credentials.from_authorized_user_file(sys.argv[1])
 assert credentials.valid
 print(credentials.token)
 """
+OPENEO_CONNECT = """
+import sys, openeo
+openeo.connect(sys.argv[1]).authenticate_oidc(max_poll_time=1)
+"""
 GOOGLE_AUTH_REFRESH = """
 import json, sys
 from google.auth.transport.requests import Request
@@ -403,6 +407,9 @@ def herd(bench: Bench, agent: OidcAgent) -> None:
     bench.sign_in("earthscope", realm="earthscope", lifetime=0)
     es = bench.command("", VENV / "es", "user", "get-access-token")
     measure("`es user get-access-token`", es, "earthscope", "/oauth/token")
+    url = f"{bench.url}/openeo"
+    connect = bench.command("", VENV / "python", "-c", OPENEO_CONNECT, url)
+    measure("openeo, `authenticate_oidc`", connect, "openeo", "/openeo-id/token")
     agent.expire("peer")
     measure("`oidc-token`", agent.token("peer"), "oidc", "/oidc/token")
     note = (
