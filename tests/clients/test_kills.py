@@ -56,17 +56,20 @@ def one_root(machine, tmp_path):
 
 @pytest.fixture
 def traced(soak, one_root):
-    """Runs a forced refresh under strace, killed at the door of one call if one is named."""
+    """Runs a refresh, a forced one unless told otherwise, under strace, killed at the door of one call if
+    one is named."""
     strace = shutil.which("strace")
     assert strace, "strace is not in PATH: run scripts/setup-tests"
     trace = soak.directory / "trace"
 
-    def run(login: Login, kill_at: Call | None = None, is_light: bool = False) -> Trace:
+    def run(
+        login: Login, kill_at: Call | None = None, *, is_light: bool = False, is_forced: bool = True
+    ) -> Trace:
         # Stopped at these calls alone, the process runs nearly as fast as without strace.
         inject = ["--seccomp-bpf", "-e", "trace=writev,recvfrom,pwrite64"] if is_light else []
         if kill_at:
             inject = ["-e", f"inject={kill_at.name}:signal=KILL:when={kill_at.number}"]
-        refresh = (soak.cli, "token", login.name, "--refresh")
+        refresh = (soak.cli, "token", login.name, *["--refresh"] * is_forced)
         done = soak.machine.run(strace, *OPTIONS, "-o", trace, *inject, *refresh)
         assert done.code == (-9 if kill_at else 0) or kill_at and done.code == 0, done
         return Trace(trace, login.token_path, was_killed=done.code != 0)
@@ -177,6 +180,39 @@ def test_killed_at_every_call(soak, traced, tally, size, realm, grace):
     assert all(call.startswith("epoll_wait ") for call in missed), missed
     if grace:
         assert not kills.lost
+
+
+@pytest.mark.parametrize("first", ["answer synced", "exchanged", "after the exchange"])
+def test_killed_again_while_recovering(soak, traced, tally, size, first):
+    """The answer is kept when the first dies; the next dies at every call that brings it home."""
+    login = LOGINS["earthscope"]
+    soak.sign_in(login)
+    traced(login)
+    recorded = traced(login)
+    labels = recorded.labels()
+    places = {labels.get((call.name, call.number)): place for place, call in enumerate(recorded.calls)}
+    place = places["exchanged"] + 1 if first == "after the exchange" else places[first]
+
+    def die() -> None:
+        soak.forget()
+        trace = traced(login, recorded.calls[place])
+        assert trace.died_at is not None and trace.state == "answered"
+
+    die()
+    recovery = traced(login, is_forced=False)
+    assert recovery.state == "landed", "the next call brings the answer home"
+    plan = recovery.calls[1:]
+    if not size.is_full:
+        plan = [call for call in plan if is_telling(call, recovery.labels(), login.realm)]
+    kills = Kills(soak)
+    died = 0
+    for call in plan:
+        die()
+        died += traced(login, call, is_forced=False).died_at is not None
+        kills.follow(login, "kept", f"first {first}, then {call.name} {call.number}")
+    tally(f"killed again while recovering: {first}", calls=len(recovery.calls), **kills.told(), died=died)
+    assert not kills.faults, "\n".join(kills.faults)
+    assert died == len(plan)
 
 
 def test_killed_at_random(soak, one_root, tally, size, seed):
