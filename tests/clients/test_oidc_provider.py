@@ -108,16 +108,20 @@ def test_paste(oidc_provider, earthkey, person):
 
 
 @pytest.mark.parametrize(
-    ("tampered", "cause"), [("state", "`state` is missing or another"), ("iss", "another provider")]
+    ("tampered", "cause", "tries", "code"),
+    [("state", "belongs to another sign-in", 3, 2), ("iss", "another provider", 1, 4)],
 )
-def test_paste_of_another_answer(oidc_provider, earthkey, person, tampered, cause):
+def test_paste_of_another_answer(oidc_provider, earthkey, person, tampered, cause, tries, code):
+    """Nothing of it is used; where another address may be right, it is asked for again."""
     arguments = ("login", "oidc/there", oidc_provider.issuer, *_native("paste"))
     with earthkey.terminal(*arguments) as terminal:
         visit = person(stays_home=True).visit(terminal.expect_url())
         pasted = re.sub(rf"\b{tampered}=[^&]*", f"{tampered}=another", visit.redirected_abroad)
         assert pasted != visit.redirected_abroad
-        terminal.type(pasted)
-        assert terminal.finish() == 4, terminal.screen
+        for _ in range(tries):
+            terminal.expect("Paste the address")
+            terminal.type(pasted)
+        assert terminal.finish() == code, terminal.screen
     assert cause in terminal.screen
     assert oidc_provider.grants("authorization_code") == 0
 

@@ -108,9 +108,9 @@ fn an_address_that_is_pasted_back() {
 fn the_address_of_another_sign_in_is_refused() {
     let machine = Machine::new();
     for (pasted, tries, code) in [
-        ("http://127.0.0.1:1/callback?code=stolen&state=another", 1, 4),
-        ("http://127.0.0.1:1/callback?error=access_denied&state=another", 1, 4),
-        // What cannot be an answer costs no sign-in.
+        // What cannot be an answer costs no sign-in, and is asked for again.
+        ("http://127.0.0.1:1/callback?code=stolen&state=another", 3, 2),
+        ("http://127.0.0.1:1/callback?error=access_denied&state=another", 3, 2),
         ("http://127.0.0.1:1/callback", 3, 2),
         ("two words", 3, 2),
         ("stolen", 3, 2),
@@ -247,11 +247,19 @@ fn a_sign_in_that_was_begun_belongs_to_one_login() {
     other.fails(2);
     let wrong = machine
         .run_with_input(&["login", "oidc/a", "--finish"], "http://127.0.0.1:1/callback?code=c&state=s");
-    assert_snapshot!(wrong.fails(4), @"
-    error: the answer of the sign-in does not hold
-    caused by: the redirect does not belong to this sign-in: its `state` is missing or another
+    assert_snapshot!(wrong.fails(2), @"
+    error: the address that was pasted looks cut off: its `state` or its `code` is not all there
 
-    hint: nothing was stored; sign in again: `earthkey login oidc/a --quiet`
+    hint: paste the whole address from the browser's bar, with `?` and everything behind it
+    hint: the sign-in still waits: `earthkey login oidc/a --finish <FILE`
+    ");
+    let foreign = format!("http://127.0.0.1:1/callback?code=c&state={}", "s".repeat(100));
+    let wrong = machine.run_with_input(&["login", "oidc/a", "--finish"], &foreign);
+    assert_snapshot!(wrong.fails(2), @"
+    error: the address that was pasted belongs to another sign-in: its `state` is another
+
+    hint: open the page that was printed for this one, and paste the address that it ends at
+    hint: the sign-in still waits: `earthkey login oidc/a --finish <FILE`
     ");
     assert_eq!(machine.token_requests(Realm::Oidc, "authorization_code"), 0);
 }

@@ -14,9 +14,11 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::host::Notice;
 use crate::oauth::authorize::ExpectedRedirect;
+use crate::oauth::authorize::RedirectError;
 use crate::oauth::authorize::parse_redirect;
 use crate::oauth::pkce;
 use crate::secret::AuthorizationCode;
+use crate::secret::State;
 
 /// How long a page that was printed by `--quiet` may be answered.
 pub const PENDING_FOR: Duration = Duration::from_secs(600);
@@ -74,6 +76,9 @@ pub async fn ask(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<Authoriz
                 host.interaction.tell(&Notice::Line(&format!("{error}; {hint}")));
                 tries += 1;
             }
+            Err(error) if error.kind() == ErrorKind::Usage => {
+                return Err(error.hint(format!("or begin anew: `{} --flow paste`", plan.again)));
+            }
             code_or_end => return code_or_end,
         }
     }
@@ -81,6 +86,8 @@ pub async fn ask(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<Authoriz
 
 /// Reads what was pasted: an address, whose `state` and `iss` must hold, or a bare code, where the
 /// provider is known to check the proof key that goes with it (RFC 9700, section 2.1.1).
+///
+/// What is a slip of the hand is of kind [`ErrorKind::Usage`], and worth another try.
 pub fn code_of(plan: &Plan, attempt: &Attempt, pasted: &str) -> Result<AuthorizationCode> {
     let pasted = pasted.trim();
     if let Some(query) = query_of(pasted) {
@@ -90,7 +97,12 @@ pub fn code_of(plan: &Plan, attempt: &Attempt, pasted: &str) -> Result<Authoriza
             by_origin: plan.metadata.is_known_by_origin,
             iss_required: plan.metadata.authorization_response_iss_parameter_supported,
         };
-        return parse_redirect(query, &expected).map_err(|error| redirect_error(plan, error));
+        return parse_redirect(query, &expected).map_err(|error| match error {
+            RedirectError::WrongState if is_cut_off(query, attempt.state()) => cut_off(),
+            RedirectError::WrongState => of_another_sign_in(),
+            RedirectError::NoCode => cut_off(),
+            error => redirect_error(plan, error),
+        });
     }
     let checks_proof_keys = plan
         .metadata
@@ -109,6 +121,30 @@ pub fn code_of(plan: &Plan, attempt: &Attempt, pasted: &str) -> Result<Authoriza
         "what was pasted ({length} characters) is not an address that the sign-in ended at"
     ))
     .hint("paste the whole address from the browser's bar, with `?` and everything behind it"))
+}
+
+/// Says that an address was not copied to its end.
+fn cut_off() -> Error {
+    Error::usage("the address that was pasted looks cut off: its `state` or its `code` is not all there")
+        .hint("paste the whole address from the browser's bar, with `?` and everything behind it")
+}
+
+/// Says that an address answers another request. Nothing of it is believed, least of all its code.
+fn of_another_sign_in() -> Error {
+    Error::usage("the address that was pasted belongs to another sign-in: its `state` is another")
+        .hint("open the page that was printed for this one, and paste the address that it ends at")
+}
+
+/// Whether a query has lost its end, with `state` or some of it. Judged by lengths alone: how much of a
+/// `state` is right is nobody's business.
+fn is_cut_off(query: &str, state: &State) -> bool {
+    let mut pairs = query.split('&');
+    let last = pairs.next_back().unwrap_or_default();
+    let is_state = |pair: &str| pair.starts_with("state=");
+    match last.strip_prefix("state=") {
+        Some(value) => !pairs.any(is_state) && value.len() < state.expose().len(),
+        None => !pairs.any(is_state),
+    }
 }
 
 /// Returns the query of an address or of a part of one: browsers do not show all of what they copy,

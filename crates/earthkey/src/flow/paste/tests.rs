@@ -63,11 +63,70 @@ fn an_address_without_the_right_state_brings_nothing() {
             "state=guessed&code=the-code",
         ] {
             let error = pasted(&plan, text).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Refused, "{text}");
-            assert_eq!(error.to_string(), "the answer of the sign-in does not hold", "{text}");
+            // What comes twice is no slip of the hand.
+            let is_twice = text.matches("state=").count() == 2;
+            let kind = if is_twice { ErrorKind::Refused } else { ErrorKind::Usage };
+            assert_eq!(error.kind(), kind, "{text}");
             assert!(!shown(&error).contains("the-code"), "{text}");
         }
     }
+}
+
+#[test]
+fn an_address_that_is_cut_off_is_told_from_one_of_another_sign_in() {
+    for text in [
+        "http://127.0.0.1:50000/callback?",
+        "http://127.0.0.1:50000/callback?code=the-code",
+        "http://127.0.0.1:50000/callback?code=the-code&sta",
+        "http://127.0.0.1:50000/callback?code=the-code&state=",
+        "http://127.0.0.1:50000/callback?code=the-code&state=half",
+        "http://127.0.0.1:50000/callback?state=STATE",
+        "http://127.0.0.1:50000/callback?state=STATE&co",
+        "http://127.0.0.1:50000/callback?state=STATE&code=",
+    ] {
+        let error = pasted(&plan(), text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{text}");
+        assert!(
+            error.to_string().starts_with("the address that was pasted looks cut off"),
+            "{error}: {text}"
+        );
+    }
+    for text in [
+        "http://127.0.0.1:50000/callback?state=short&code=the-code",
+        "http://127.0.0.1:50000/callback?code=the-code&state=STATEx",
+        "http://127.0.0.1:50000/callback?error=access_denied&state=another-one&iss=https%3A%2F%2Fidp.test",
+    ] {
+        let error = pasted(&plan(), text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{text}");
+        assert!(error.to_string().contains("belongs to another sign-in"), "{error}: {text}");
+    }
+}
+
+/// An attacker's address costs a person no sign-in, and brings the attacker nothing.
+#[tokio::test]
+async fn an_address_of_another_sign_in_is_asked_for_again() {
+    let world = world();
+    let host = world.host(1);
+    let attempt = attempt(&host, &plan());
+    let (right, ours) = (attempt.redirect_uri(), attempt.state().expose());
+    world
+        .person
+        .will_answer(&format!("{right}?code=stolen&state=of-the-attacker-and-as-long-as-ours-would-be"));
+    world.person.will_answer(&format!("{right}?code=the-code"));
+    world.person.will_answer(&format!("{right}?code=the-code&state={ours}"));
+    let code = ask(&host, &plan(), &attempt).await.unwrap();
+    assert_eq!(code.expose(), "the-code");
+    let said = world.person.said();
+    assert!(said[2].contains("belongs to another sign-in"), "{}", said[2]);
+    assert!(said[3].contains("looks cut off"), "{}", said[3]);
+    assert!(!said.iter().any(|said| said.contains("stolen")));
+
+    for _ in 0..3 {
+        world.person.will_answer(&format!("{right}?code=stolen&state=of-the-attacker"));
+    }
+    let error = ask(&host, &plan(), &attempt).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(error.hints()[1], "or begin anew: `earthkey login oidc/work --audience a --flow paste`");
 }
 
 #[test]
