@@ -36,6 +36,7 @@ use crate::error::Result;
 use crate::flow::Flow;
 use crate::flow::Plan;
 use crate::host::Host;
+use crate::host::Notice;
 use crate::login::Login;
 use crate::login::System;
 use crate::oauth::metadata::Metadata;
@@ -219,24 +220,41 @@ fn choose_flow(
     if options.refresh_token.is_some() {
         return Ok(Flow::Refresh);
     }
-    // A refresh token at hand is no way to sign in again.
-    if let Some(known) = known.filter(|known| *known != Flow::Refresh.name()) {
-        return known.parse();
-    }
-    let has_screen = host.env.text("DISPLAY").is_some()
-        || host.env.text("WAYLAND_DISPLAY").is_some()
-        || host.env.text("BROWSER").is_some()
-        || cfg!(target_os = "macos");
     let is_remote = host.env.text("SSH_CONNECTION").is_some();
-    let can_open = !options.no_browser && has_screen && !is_remote;
+    let can_open = !options.no_browser && has_screen(host) && !is_remote;
+    let has_page = metadata.authorization_endpoint.is_some();
     let has_device = metadata.device_authorization_endpoint.is_some();
-    Ok(if can_open && metadata.authorization_endpoint.is_some() {
-        Flow::Loopback(None)
-    } else if has_device {
-        Flow::Device
-    } else if options.no_browser && metadata.authorization_endpoint.is_some() && !is_remote {
-        Flow::Loopback(None)
-    } else {
-        Flow::Paste
-    })
+    // Whoever wants no browser opened has one at hand, if the machine is at hand.
+    let can_come_back = has_page && (can_open || (options.no_browser && !is_remote));
+    let fitting = match (can_open && has_page, has_device) {
+        (true, _) => Flow::Loopback(None),
+        (false, true) => Flow::Device,
+        (false, false) if can_come_back => Flow::Loopback(None),
+        (false, false) => Flow::Paste,
+    };
+    // A refresh token at hand is no way to sign in again.
+    match known.filter(|known| *known != Flow::Refresh.name()).map(str::parse).transpose()? {
+        None => Ok(fitting),
+        // It was remembered elsewhere, or of another day: nobody could come back to this machine.
+        Some(Flow::Loopback(_)) if !can_come_back => {
+            let (fitting, known) = (fitting.name(), Flow::Loopback(None));
+            host.interaction.tell(&Notice::Line(&format!(
+                "no browser can be opened here, so this is the flow `{fitting}` and not `{known}` as last time; \
+                 where a port of this machine is forwarded to yours: `--flow loopback:PORT`"
+            )));
+            Ok(fitting.parse()?)
+        }
+        Some(known) => Ok(known),
+    }
+}
+
+/// Returns whether a sign-in opens a browser: one that nobody can see is not said to come up.
+fn opens_browser(host: &Host, options: &LoginOptions) -> bool {
+    !options.no_browser && has_screen(host)
+}
+
+/// Returns whether this machine can show a browser.
+fn has_screen(host: &Host) -> bool {
+    ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"].iter().any(|name| host.env.text(name).is_some())
+        || cfg!(target_os = "macos")
 }

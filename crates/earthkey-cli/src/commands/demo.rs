@@ -104,7 +104,12 @@ pub(crate) async fn run(output: &Output) -> Result<ExitCode, Failure> {
 }
 
 fn host(home: &Path, sandbox: &str) -> Host {
-    let variables = [("HOME", home.as_os_str().to_owned()), ("EARTHKEY_SANDBOX", sandbox.into())];
+    let variables = [
+        ("HOME", home.as_os_str().to_owned()),
+        ("EARTHKEY_SANDBOX", sandbox.into()),
+        // The robot is a browser wherever it runs.
+        ("BROWSER", "robot".into()),
+    ];
     let env = Env::new(variables);
     let robot = Arc::new(Robot::default());
     Host {

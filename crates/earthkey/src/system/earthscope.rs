@@ -24,6 +24,7 @@ use super::LoginOptions;
 use super::Signing;
 use super::Source;
 use super::call;
+use super::opens_browser;
 use crate::config::Profile;
 use crate::error::Error;
 use crate::error::Result;
@@ -91,7 +92,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
         redirect: Redirect::NATIVE,
         device_pkce: false,
         checks_id_token: false,
-        opens_browser: !options.no_browser,
+        opens_browser: opens_browser(cx.host, options),
         timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
     let profile = Profile {

@@ -17,6 +17,7 @@ use super::Source;
 use super::call;
 use super::choose_flow;
 use super::discover;
+use super::opens_browser;
 use crate::config::Profile;
 use crate::error::Error;
 use crate::error::Result;
@@ -109,7 +110,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         redirect: Redirect::NATIVE,
         device_pkce: false,
         checks_id_token: true,
-        opens_browser: !options.no_browser,
+        opens_browser: opens_browser(cx.host, options),
         timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
     let source = source(cx, login, settings)?;

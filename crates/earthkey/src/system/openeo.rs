@@ -33,6 +33,7 @@ use super::Source;
 use super::address;
 use super::call;
 use super::discover;
+use super::opens_browser;
 use crate::config::Profile;
 use crate::error::Error;
 use crate::error::Result;
@@ -101,7 +102,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         audience: options.audience.clone(),
         parameters: provider.parameters.clone(),
         checks_id_token: true,
-        opens_browser: !options.no_browser,
+        opens_browser: opens_browser(cx.host, options),
         timeout: options.timeout.unwrap_or(super::TIMEOUT),
     };
     let profile = Profile {

@@ -24,6 +24,7 @@ use crate::system::Signing;
 use crate::system::Source;
 use crate::system::TIMEOUT;
 use crate::system::choose_flow;
+use crate::system::opens_browser;
 
 /// Chooses the client of a person's login: the one named now, the one known, the system's own.
 pub(in super::super) fn client(
@@ -131,7 +132,7 @@ pub(in super::super) fn plan_by_person(
             .into(),
         redirect: preset.redirect,
         device_pkce: false,
-        opens_browser: !options.no_browser,
+        opens_browser: opens_browser(cx.host, options),
         timeout: options.timeout.unwrap_or(TIMEOUT),
     };
     let is_chosen = preset.client.is_none_or(|(own, _)| own != client_id);

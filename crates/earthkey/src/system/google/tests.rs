@@ -205,6 +205,38 @@ fn what_a_person_is_asked_for_is_what_gcloud_asks_for() {
 }
 
 #[test]
+fn a_flow_that_was_used_before_gives_way_where_it_cannot_work() {
+    let flow_and_words = |variables: &[(&str, &str)], remembered: &str, options: &LoginOptions| {
+        let world = world(variables);
+        let config = format!("[login.google]\nflow = \"{remembered}\"\n");
+        world.fs.put("/home/ada/.config/earthkey/config.toml", config.as_bytes());
+        let signing = planned(&world, options).unwrap();
+        (signing.flow.to_string(), signing.plan.opens_browser, world.person.said().concat())
+    };
+    let asked = LoginOptions::default();
+    let at_home = LoginOptions { no_browser: true, ..LoginOptions::default() };
+    let ssh = ("SSH_CONNECTION", "10.0.0.1 50000 10.0.0.2 22");
+    for (variables, remembered, options, expected) in [
+        (&[("DISPLAY", ":0")][..], "loopback:9000", &asked, ("loopback:9000", true)),
+        (&[("WAYLAND_DISPLAY", "w")], "loopback", &asked, ("loopback", true)),
+        (&[("DISPLAY", ":0")], "paste", &asked, ("paste", true)),
+        (&[], "loopback", &at_home, ("loopback", false)),
+        (&[], "loopback", &asked, ("paste", false)),
+        (&[ssh], "loopback:9000", &asked, ("paste", false)),
+        (&[ssh, ("DISPLAY", ":10")], "loopback", &asked, ("paste", true)),
+        (&[ssh], "loopback", &at_home, ("paste", false)),
+    ] {
+        let (flow, opens_browser, said) = flow_and_words(variables, remembered, options);
+        assert_eq!((flow.as_str(), opens_browser), expected, "{variables:?} {remembered}");
+        let gave_way = flow != remembered;
+        assert_eq!(said.contains("no browser can be opened here"), gave_way, "{said}");
+    }
+    // What is asked for now is done, whatever was before.
+    let asked = LoginOptions { flow: Some(Flow::Loopback(None)), ..LoginOptions::default() };
+    assert_eq!(flow_and_words(&[ssh], "paste", &asked), ("loopback".to_owned(), false, String::new()));
+}
+
+#[test]
 fn under_a_sandbox_every_address_is_the_sandboxs() {
     let world = world(&[("EARTHKEY_SANDBOX", "http://127.0.0.1:8989"), ("DISPLAY", ":0")]);
     let metadata = planned(&world, &LoginOptions::default()).unwrap().plan.metadata;
