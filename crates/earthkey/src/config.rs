@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::env::display;
+use crate::host::fs::unusable;
 use crate::login::Login;
 use crate::login::System;
 
@@ -102,9 +103,7 @@ impl Config {
         let bytes = match host.fs.read(&path, MAX_CONFIG) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                return Err(Error::configuration(format!("cannot read `{shown}`")).caused_by(error));
-            }
+            Err(error) => return Err(unusable("cannot read", &path, error)),
         };
         let text = String::from_utf8(bytes.clone().unwrap_or_default()).map_err(|_| {
             Error::configuration(format!("`{shown}` is not text"))
@@ -202,10 +201,8 @@ impl Config {
 
     fn change(host: &Host, change: impl FnOnce(&mut DocumentMut, &str)) -> Result<()> {
         let directory = host.env.config_directory()?;
-        let failed = |error: io::Error| {
-            Error::store(format!("cannot write `{}`", directory.join("config.toml").display()))
-                .caused_by(error)
-        };
+        let file = directory.join("config.toml");
+        let failed = |error: io::Error| unusable("cannot write", &file, error);
         host.fs.create_directory(&directory).map_err(failed)?;
         // Two logins at once must not lose each other's lines.
         let lock = host.fs.open(&directory.join(".config.toml.lock"), true).map_err(failed)?;

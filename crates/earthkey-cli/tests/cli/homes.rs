@@ -35,6 +35,16 @@ fn run_read_only(machine: &Machine, arguments: &[&str]) -> Ended {
     ended
 }
 
+/// Runs the program as somebody who must obey permissions, which root need not.
+fn run_with_permissions(machine: &Machine, arguments: &[&str]) -> Ended {
+    if !rustix::process::geteuid().is_root() {
+        return machine.run(arguments);
+    }
+    let rights = "--bounding-set=-dac_override,-dac_read_search";
+    let wrapper = ["setpriv", rights, "--inh-caps=-dac_override,-dac_read_search"];
+    machine.start(machine.wrapped(&wrapper, arguments)).end()
+}
+
 /// Lets the access tokens of every login that is made now end as soon as they are there.
 fn tokens_end_at_once(machine: &Machine, realm: Realm) {
     machine.control().settings(realm, &Change { access_token_lifetime: Some(1), ..Change::default() });
@@ -70,7 +80,16 @@ fn without_a_home_nothing_can_be_found_or_kept() {
     assert_snapshot!(error, @"
     error: `HOME` is not set, so no login can be found or kept
 
-    hint: set `HOME`, or `EARTHKEY_HOME` for earthkey's own files
+    hint: set `HOME` to your home directory: `export HOME=…`
+    hint: for earthkey's own files alone, which are those of `oidc` and `gemini`, `EARTHKEY_HOME` will do
+    ");
+    let mut command = machine.command(&["token", "earthscope"]);
+    command.env_remove("HOME").env("EARTHKEY_HOME", machine.home());
+    assert_snapshot!(machine.start(command).end().fails(6), @"
+    error: `HOME` is not set, so the files of the system's own client are not found
+    caused by: `EARTHKEY_HOME` is for earthkey's own files alone
+
+    hint: set `HOME` to your home directory: `export HOME=…`
     ");
 }
 
@@ -80,12 +99,13 @@ fn nobody_is_asked_to_sign_in_where_no_login_can_be_kept() {
     for login in ["oidc", "earthscope", "openeo"] {
         let error = run_read_only(&machine, &["login", login, "--flow", "device"]).fails(7);
         assert!(error.contains("hint: the file system is read-only"), "{error}");
+        assert_eq!(error.contains("set `EARTHKEY_HOME`"), login == "oidc", "{error}");
     }
     assert_snapshot!(run_read_only(&machine, &["login", "earthscope"]).fails(7), @"
     error: cannot make `HOME/.earthscope/default`
     caused by: Read-only file system (os error 30)
 
-    hint: the file system is read-only: set the system's own variable for its files, or `EARTHKEY_HOME`, to a place that can be written
+    hint: the file system is read-only: set the variable of the system's own client for its folder, or `HOME`, to a place that can be written
     ");
     assert_eq!(machine.files(), BTreeMap::new());
     assert!(machine.control().requests(None).iter().all(|request| request.method == "GET"));
@@ -108,13 +128,75 @@ fn a_read_only_home_serves_what_it_holds_and_spends_nothing() {
     caused by: Read-only file system (os error 30)
     credential: `earthscope` from ~/.earthscope/default/tokens.json
 
-    hint: the file system is read-only: set the system's own variable for its files, or `EARTHKEY_HOME`, to a place that can be written
+    hint: the file system is read-only: set the variable of the system's own client for its folder, or `HOME`, to a place that can be written
     ");
     assert_eq!(machine.token_requests(Realm::Earthscope, "refresh_token"), 0);
     for (path, bytes) in machine.contents() {
         assert_eq!(before.get(&path), Some(&bytes), "{}", path.display());
     }
     assert_ne!(machine.prints(&["token", "earthscope", "--refresh"]), token);
+}
+
+/// What is to blame is named: the file, or the folder that lets nobody in.
+#[test]
+fn permissions_that_are_missing_are_told_of_the_file_or_the_folder_that_lacks_them() {
+    let machine = Machine::new();
+    for login in ["earthscope", "oidc"] {
+        machine.sign_in(login, &Person::ada()).succeeds();
+    }
+    fs::remove_dir_all(machine.path(".cache/earthkey")).unwrap();
+    let set = |place: &str, mode| {
+        fs::set_permissions(machine.path(place), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let fails = |arguments: &[&str]| run_with_permissions(&machine, arguments).fails(7);
+
+    set(TOKENS, 0);
+    assert_snapshot!(fails(&["token", "earthscope"]), @"
+    error: cannot read `HOME/.earthscope/default/tokens.json`
+    caused by: permission denied by the file `HOME/.earthscope/default/tokens.json`
+
+    hint: look at `ls -ld HOME/.earthscope/default/tokens.json`: it must be yours to use
+    ");
+    set(TOKENS, 0o600);
+    set(".earthscope", 0o600);
+    assert_snapshot!(fails(&["token", "earthscope"]), @"
+    error: cannot read `HOME/.earthscope/config.toml`
+    caused by: permission denied by the folder `HOME/.earthscope`
+
+    hint: look at `ls -ld HOME/.earthscope`: it must be yours to use
+    ");
+    let status = run_with_permissions(&machine, &["status"]).succeeds().stdout;
+    assert!(status.contains("permission denied by the folder"), "{status}");
+    set(".earthscope", 0o700);
+    set(".earthscope/default", 0o500);
+    assert_snapshot!(fails(&["token", "earthscope", "--refresh"]), @"
+    error: cannot use `HOME/.earthscope/default/.tokens.json.earthkey-lease`
+    caused by: permission denied by the folder `HOME/.earthscope/default`
+    credential: `earthscope` from ~/.earthscope/default/tokens.json
+
+    hint: look at `ls -ld HOME/.earthscope/default`: it must be yours to use
+    ");
+    set(".earthscope/default", 0o700);
+
+    // Our own files can lie elsewhere.
+    set(".local/state/earthkey/oidc", 0);
+    assert_snapshot!(fails(&["token", "oidc"]), @"
+    error: cannot read `HOME/.local/state/earthkey/oidc/default.json`
+    caused by: permission denied by the folder `HOME/.local/state/earthkey/oidc`
+
+    hint: look at `ls -ld HOME/.local/state/earthkey/oidc`: it must be yours to use
+    hint: or set `EARTHKEY_HOME` to a folder that can be written
+    ");
+    set(".local/state/earthkey/oidc", 0o700);
+    set(".config/earthkey", 0);
+    assert_snapshot!(fails(&["token", "oidc"]), @"
+    error: cannot read `HOME/.config/earthkey/config.toml`
+    caused by: permission denied by the folder `HOME/.config/earthkey`
+
+    hint: look at `ls -ld HOME/.config/earthkey`: it must be yours to use
+    hint: or set `EARTHKEY_HOME` to a folder that can be written
+    ");
+    set(".config/earthkey", 0o700);
 }
 
 #[test]
@@ -317,7 +399,7 @@ fn an_expired_login_is_refreshed_where_its_home_can_be_written_again() {
     caused by: Read-only file system (os error 30)
     credential: `earthscope` from ~/.earthscope/default/tokens.json
 
-    hint: the file system is read-only: set the system's own variable for its files, or `EARTHKEY_HOME`, to a place that can be written
+    hint: the file system is read-only: set the variable of the system's own client for its folder, or `HOME`, to a place that can be written
     ");
     assert_eq!(machine.token_requests(Realm::Earthscope, "refresh_token"), 0);
     machine.prints(&["token", "earthscope"]);

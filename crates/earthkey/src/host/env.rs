@@ -60,8 +60,14 @@ impl Env {
             Some(home) if home.is_absolute() => Ok(home),
             Some(_) => Err(Error::configuration("`HOME` is not an absolute path")
                 .hint("set `HOME` to your home directory")),
+            None if self.path("EARTHKEY_HOME").is_some() => {
+                Err(Error::configuration("`HOME` is not set, so the files of the system's own client are not found")
+                    .caused_by("`EARTHKEY_HOME` is for earthkey's own files alone")
+                    .hint("set `HOME` to your home directory: `export HOME=…`"))
+            }
             None => Err(Error::configuration("`HOME` is not set, so no login can be found or kept")
-                .hint("set `HOME`, or `EARTHKEY_HOME` for earthkey's own files")),
+                .hint("set `HOME` to your home directory: `export HOME=…`")
+                .hint("for earthkey's own files alone, which are those of `oidc` and `gemini`, `EARTHKEY_HOME` will do")),
         }
     }
 

@@ -4,7 +4,9 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Files. Paths are absolute; errors are the system's own.
+use crate::error::Error;
+
+/// Files. Paths are absolute; errors are the system's own, with [`Denied`] in those of permissions.
 pub trait FileSystem: Send + Sync {
     /// Reads a whole file of at most `limit` bytes, links followed.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
@@ -133,4 +135,38 @@ pub enum FileKind {
     Link,
     /// Anything else.
     Other,
+}
+
+/// What did not let this process use a path: the file itself, or a folder on the way to it.
+#[derive(Debug, thiserror::Error)]
+#[error("permission denied by the {} `{}`", if *.is_folder { "folder" } else { "file" }, .path.display())]
+pub struct Denied {
+    /// The file or the folder.
+    pub path: PathBuf,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+}
+
+/// Makes an error of kind `Store` for `path`, with what to do about its cause.
+pub(crate) fn unusable(what: &str, path: &Path, error: io::Error) -> Error {
+    let denied = error.get_ref().and_then(|inner| inner.downcast_ref::<Denied>());
+    let at_fault = denied.map_or(path, |denied| &denied.path).display().to_string();
+    // Where files of our own lie, one variable moves them; others lie where their own clients look.
+    let is_ours = path.components().any(|part| part.as_os_str() == "earthkey");
+    let elsewhere = if is_ours {
+        "set `EARTHKEY_HOME` to a folder that can be written"
+    } else {
+        "set the variable of the system's own client for its folder, or `HOME`, to a place that can be written"
+    };
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("look at `ls -ld {at_fault}`: it must be yours to use"),
+        io::ErrorKind::ReadOnlyFilesystem => format!("the file system is read-only: {elsewhere}"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("make room on the file system of `{}`", path.display())
+        }
+        _ => format!("look at what is there: `ls -ld {}`", path.display()),
+    };
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let error = Error::store(format!("{what} `{}`", path.display())).caused_by(error).hint(hint);
+    if is_denied && is_ours { error.hint(format!("or {elsewhere}")) } else { error }
 }

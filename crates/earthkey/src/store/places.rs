@@ -10,6 +10,7 @@ use super::slot::Home;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::FileSystem;
+pub(crate) use crate::host::fs::unusable;
 use crate::secret::Fingerprint;
 
 /// The files of one grant, all in the home's real directory, so that everybody who shares the
@@ -118,29 +119,6 @@ impl Places {
 
 /// What the names of temporary files end with.
 const TEMPORARY: &str = ".earthkey-new";
-
-/// Makes an error of kind `Store` for `path`.
-pub(crate) fn unusable(what: &str, path: &Path, error: io::Error) -> Error {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            Some(format!("look at `ls -ld {}`: it must be yours to write", path.display()))
-        }
-        io::ErrorKind::ReadOnlyFilesystem => Some(
-            "the file system is read-only: set the system's own variable for its files, or \
-             `EARTHKEY_HOME`, to a place that can be written"
-                .to_owned(),
-        ),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some(format!("make room on the file system of `{}`", path.display()))
-        }
-        _ => None,
-    };
-    let error = Error::store(format!("{what} `{}`", path.display())).caused_by(error);
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
 
 /// Makes an error for a home that cannot be what it should be.
 pub(crate) fn damaged(path: &Path, damage: Damage) -> Error {

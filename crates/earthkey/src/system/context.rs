@@ -18,6 +18,7 @@ use crate::error::printable;
 use crate::host::Host;
 use crate::host::Notice;
 use crate::host::fs::FileKind;
+use crate::host::fs::unusable;
 
 /// Bytes of a system's configuration file that are read at most.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -97,7 +98,7 @@ impl<'a> Context<'a> {
                 self.looked(path, Look::File(zeroize::Zeroizing::new(bytes.clone())));
                 Ok(Some(bytes))
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error) if is_absent(&error) => {
                 self.looked(path, Look::Absent);
                 Ok(None)
             }
@@ -110,6 +111,24 @@ impl<'a> Context<'a> {
         let looks = self.looks();
         let mut reads = looks.at.iter().filter(|(looked, _)| looked == path).map(|(_, look)| look);
         reads.next_back().map(|look| matches!(look, Look::File(bytes) if bytes.as_slice() == now))
+    }
+
+    /// Returns whether something is at a path. What cannot be looked at is not taken for absent.
+    pub(crate) fn is_there(&self, path: &Path) -> Result<bool> {
+        match self.host.fs.stat(path) {
+            Ok(_) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(unusable("cannot look at", path, error)),
+        }
+    }
+
+    /// Lists a directory; an absent one is empty.
+    pub(crate) fn list(&self, directory: &Path) -> Result<Vec<PathBuf>> {
+        match self.host.fs.list(directory) {
+            Ok(paths) => Ok(paths),
+            Err(error) if is_absent(&error) => Ok(Vec::new()),
+            Err(error) => Err(unusable("cannot list", directory, error)),
+        }
     }
 
     /// Returns whether there is a directory that the answer depends on.
@@ -160,4 +179,8 @@ impl<'a> Context<'a> {
     fn looks(&self) -> MutexGuard<'_, Looks> {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

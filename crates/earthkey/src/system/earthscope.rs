@@ -114,11 +114,12 @@ pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
 pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
     let mut logins: Vec<Login> = Vec::new();
     let declared = settings::declared_profiles(cx)?;
-    for path in cx.host.fs.list(&directory(cx)?).unwrap_or_default() {
+    for path in cx.list(&directory(cx)?)? {
         let name = path.file_name().and_then(|name| name.to_str());
-        let Some(name) = name.filter(|_| cx.host.fs.stat(&path.join("tokens.json")).is_ok()) else {
+        let Some(name) = name else { continue };
+        if !cx.is_there(&path.join("tokens.json"))? {
             continue;
-        };
+        }
         // The folder is made from the name; the SDK knows the name alone.
         let name = declared.iter().find(|profile| slug(profile) == name).map_or(name, String::as_str);
         logins.extend(login_of(name));

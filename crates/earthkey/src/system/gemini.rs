@@ -87,7 +87,7 @@ pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
 /// Finds every login.
 pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
     let default = Login::of(System::Gemini);
-    let is_there = cx.host.fs.stat(&google::own_path(cx, &default)?).is_ok() || google::has_key(cx, &default);
+    let is_there = cx.is_there(&google::own_path(cx, &default)?)? || google::has_key(cx, &default);
     let further = google::further(cx, System::Gemini)?;
     let further = further.into_iter().filter(|login| login.name.as_deref() != Some("default"));
     Ok(is_there.then_some(default).into_iter().chain(further).collect())

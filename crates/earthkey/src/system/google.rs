@@ -65,6 +65,7 @@ use crate::refresh::Access;
 use crate::secret::RefreshToken;
 use crate::store::Home;
 use crate::store::Slot;
+use crate::store::places::unusable;
 use crate::store::slot::Privacy;
 use crate::store::slot::Rotation;
 
@@ -206,9 +207,8 @@ pub(super) fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
 /// Finds every login.
 pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
     let default = Login::of(System::Google);
-    let is_there = adc::named_by(cx)?.is_some()
-        || cx.host.fs.stat(&adc::well_known(cx)?).is_ok()
-        || has_key(cx, &default);
+    let is_there =
+        adc::named_by(cx)?.is_some() || cx.is_there(&adc::well_known(cx)?)? || has_key(cx, &default);
     Ok(is_there.then_some(default).into_iter().chain(further(cx, System::Google)?).collect())
 }
 
@@ -242,7 +242,7 @@ pub(super) fn well_known(cx: &Context<'_>) -> Result<PathBuf> {
 
 /// Finds every login of a system besides its default one.
 pub(super) fn further(cx: &Context<'_>, system: System) -> Result<Vec<Login>> {
-    let paths = cx.host.fs.list(&own_directory(cx, system)?).unwrap_or_default();
+    let paths = cx.list(&own_directory(cx, system)?)?;
     let by_file = paths.iter().filter_map(|path| {
         let stem = path.file_name()?.to_str()?.strip_suffix(".json")?;
         format!("{system}/{stem}").parse::<Login>().ok()
@@ -405,7 +405,7 @@ pub(super) fn project_id(text: &str, place: &str) -> Result<String> {
 
 /// Reads a file that the answer depends on.
 pub(super) fn read(cx: &Context<'_>, path: &std::path::Path) -> Result<Option<Vec<u8>>> {
-    cx.read(path).map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))
+    cx.read(path).map_err(|error| unusable("cannot read", path, error))
 }
 
 /// Says how many there are of something.

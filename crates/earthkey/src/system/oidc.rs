@@ -38,6 +38,7 @@ use crate::oauth::token::TokenError;
 use crate::refresh::Access;
 use crate::store::Home;
 use crate::store::places::damaged;
+use crate::store::places::unusable;
 use crate::store::slot::Privacy;
 use crate::store::slot::Rotation;
 
@@ -120,10 +121,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
 /// Finds the login that exists.
 pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
     let path = path(cx.host, login)?;
-    let read = || {
-        cx.read(&path)
-            .map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))
-    };
+    let read = || cx.read(&path).map_err(|error| unusable("cannot read", &path, error));
     let mut bytes = read()?;
     if bytes.as_deref().is_some_and(|bytes| Settings::read(bytes).is_err()) {
         // Somebody may be writing it.
@@ -141,7 +139,7 @@ pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
 
 /// Finds every login.
 pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
-    let paths = cx.host.fs.list(&directory(cx.host)?).unwrap_or_default();
+    let paths = cx.list(&directory(cx.host)?)?;
     let name = |path: &PathBuf| {
         let stem = path.file_name()?.to_str()?.strip_suffix(".json")?;
         if stem == DEFAULT_NAME {

@@ -58,6 +58,7 @@ use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Home;
 use crate::store::Slot;
+use crate::store::places::unusable;
 use crate::store::slot::Privacy;
 use crate::store::slot::Rotation;
 
@@ -405,8 +406,7 @@ fn entry_slot(cx: &Context<'_>, url: &Url, entry: Entry) -> AuthConfigSlot {
 
 fn private_home(cx: &Context<'_>, path: PathBuf, slot: Arc<dyn Slot>) -> Result<Home> {
     // What is in the file decides what is served, so a record depends on it.
-    cx.read(&path)
-        .map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))?;
+    cx.read(&path).map_err(|error| unusable("cannot read", &path, error))?;
     Ok(Home { path, slot, privacy: Privacy::Required, rotation: Rotation::Possible, ledgers: None })
 }
 

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use rustix::fs::FallocateFlags;
 use rustix::fs::OFlags;
 
+use crate::host::fs::Denied;
 use crate::host::fs::File;
 use crate::host::fs::FileKind;
 use crate::host::fs::FileSystem;
@@ -29,7 +30,8 @@ pub struct RealFileSystem;
 impl FileSystem for RealFileSystem {
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         // Not to be held up for ever by a pipe that stands where a file should.
-        let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+        let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path);
+        let file = file.map_err(|error| blamed(error, path, Use::File))?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -43,7 +45,8 @@ impl FileSystem for RealFileSystem {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
-        fs::metadata(path).map(|metadata| describe(&metadata))
+        let metadata = fs::metadata(path).map_err(|error| blamed(error, path, Use::File))?;
+        Ok(describe(&metadata))
     }
 
     fn stat_link(&self, path: &Path) -> io::Result<Stat> {
@@ -51,7 +54,7 @@ impl FileSystem for RealFileSystem {
     }
 
     fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
-        fs::canonicalize(path)
+        fs::canonicalize(path).map_err(|error| blamed(error, path, Use::File))
     }
 
     #[cfg(target_os = "linux")]
@@ -70,7 +73,8 @@ impl FileSystem for RealFileSystem {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut paths: Vec<PathBuf> = fs::read_dir(directory)?
+        let mut paths: Vec<PathBuf> = fs::read_dir(directory)
+            .map_err(|error| blamed(error, directory, Use::File))?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<io::Result<_>>()?;
         paths.sort();
@@ -78,11 +82,13 @@ impl FileSystem for RealFileSystem {
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| blamed(error, path, Use::Name))
     }
 
     fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        made.map_err(|error| blamed(error, path, Use::Name))?.write_all(bytes)
     }
 
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
@@ -94,21 +100,23 @@ impl FileSystem for RealFileSystem {
         let file = match open(true) {
             // What cannot be written can still be read.
             Err(error) if !create && error.kind() == io::ErrorKind::ReadOnlyFilesystem => open(false)?,
-            opened => opened?,
+            // A file that is not there yet is missed in its folder.
+            opened => opened.map_err(|error| blamed(error, path, Use::File))?,
         };
         Ok(Box::new(RealFile(file)))
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        let set = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        set.map_err(|error| blamed(error, path, Use::File))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::hard_link(from, to)
+        fs::hard_link(from, to).map_err(|error| blamed(error, to, Use::Name))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        fs::rename(from, to).map_err(|error| blamed(error, to, Use::Name))
     }
 
     #[cfg(target_os = "linux")]
@@ -129,7 +137,7 @@ impl FileSystem for RealFileSystem {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        fs::remove_file(path).map_err(|error| blamed(error, path, Use::Name))
     }
 
     #[cfg(target_os = "linux")]
@@ -150,6 +158,31 @@ impl FileSystem for RealFileSystem {
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()
     }
+}
+
+/// What of a path is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// What it leads to.
+    File,
+    /// Its name, which belongs to the folder that it is in.
+    Name,
+}
+
+/// Says which file or folder is to blame where the system says that permission is denied.
+fn blamed(error: io::Error, path: &Path, used: Use) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    // The nearest that can be looked at is what lets nobody further.
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let nearest = path.ancestors().find(|path| is_there(path)).unwrap_or(path);
+    let at_fault = match used {
+        Use::Name if nearest == path => path.parent().unwrap_or(path),
+        Use::Name | Use::File => nearest,
+    };
+    let is_folder = fs::metadata(at_fault).is_ok_and(|metadata| metadata.is_dir());
+    io::Error::new(error.kind(), Denied { path: at_fault.to_owned(), is_folder })
 }
 
 /// File systems on disks of this machine, by what `statfs` calls them: ext, XFS, Btrfs, ZFS, F2FS

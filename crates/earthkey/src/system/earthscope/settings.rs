@@ -178,7 +178,7 @@ fn read_config(cx: &Context<'_>) -> Result<DocumentMut> {
         Error::configuration(what).hint(format!("mend it, or move it away: `mv {shown} {shown}.damaged`"))
     };
     let bytes =
-        cx.read(&path).map_err(|error| unusable(format!("cannot read `{shown}`")).caused_by(error))?;
+        cx.read(&path).map_err(|error| crate::store::places::unusable("cannot read", &path, error))?;
     let text = String::from_utf8(bytes.unwrap_or_default())
         .map_err(|_| unusable(format!("`{shown}` is not text")))?;
     text.parse().map_err(|error: toml_edit::TomlError| {

@@ -17,6 +17,7 @@ use crate::secret::Password;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Slot;
+use crate::store::places::unusable;
 use crate::store::slot::Damage;
 
 /// The name of the file in the directory of configuration.
@@ -31,9 +32,7 @@ impl AuthConfig {
     pub(super) fn load(cx: &Context<'_>) -> Result<Self> {
         let path = directories::config(cx)?.join(FILE);
         let shown = path.display();
-        let bytes = cx
-            .read(&path)
-            .map_err(|error| Error::store(format!("cannot read `{shown}`")).caused_by(error))?;
+        let bytes = cx.read(&path).map_err(|error| unusable("cannot read", &path, error))?;
         let Some(bytes) = bytes else { return Ok(Self(Map::new())) };
         if let Ok(stat) = cx.host.fs.stat(&path)
             && stat.mode & 0o077 != 0

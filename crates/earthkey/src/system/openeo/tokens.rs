@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::super::Context;
 use super::directories;
-use crate::error::Error;
 use crate::error::Result;
 use crate::secret::RefreshToken;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Slot;
+use crate::store::places::unusable;
 use crate::store::slot::Damage;
 
 /// The entry of one client of one issuer.
@@ -34,9 +34,7 @@ pub(super) fn issuer_key(issuer: &str) -> String {
 /// Returns the issuer and client of every token that is stored.
 pub(super) fn stored(cx: &Context<'_>) -> Result<Vec<(String, String)>> {
     let path = directories::data(cx)?.join("refresh-tokens.json");
-    let bytes = cx
-        .read(&path)
-        .map_err(|error| Error::store(format!("cannot read `{}`", path.display())).caused_by(error))?;
+    let bytes = cx.read(&path).map_err(|error| unusable("cannot read", &path, error))?;
     let Some(bytes) = bytes else { return Ok(Vec::new()) };
     let file = parse(&bytes).map_err(|damage| crate::store::places::damaged(&path, damage))?;
     let of_issuer = |(issuer, clients): (&String, &Value)| {
