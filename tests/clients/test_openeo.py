@@ -114,7 +114,7 @@ def test_their_command_serves_us(machine, sandbox, earthkey, back_end, person):
 def test_their_login_shows_in_status_and_check(earthkey, their_login):
     their_login()
     [login] = earthkey.json("status")
-    assert (login["system"], login["state"]) == ("openeo", "expired")
+    assert (login["system"], login["state"]) == ("openeo", "ready")
     assert login["home"].endswith("/refresh-tokens.json")
     done = earthkey("check", "openeo")
     assert done.code == 0, done.stderr

@@ -127,6 +127,18 @@ impl Error {
         &self.0.hints
     }
 
+    /// Returns whether an error of type `E` is among the causes.
+    pub fn is_caused_by<E: StdError + 'static>(&self) -> bool {
+        let mut next = self.source();
+        while let Some(cause) = next {
+            if cause.is::<E>() {
+                return true;
+            }
+            next = cause.source();
+        }
+        false
+    }
+
     /// Returns the causes, nearest first.
     pub fn causes(&self) -> Vec<String> {
         let mut causes: Vec<String> = Vec::new();

@@ -23,8 +23,16 @@ use crate::output::table;
 /// Show every login on this machine, ours and the SDKs' own
 #[derive(Debug, Args)]
 #[command(after_help = "\
-States: valid (a live access token), expired (refreshed when it is needed), login_required, refused,
-damaged. `earthkey status LOGIN` exits by the state of that login.
+States:
+  valid           a live access token
+  expired         its token has ended; refreshed when it is needed
+  ready           no token was fetched yet; fetched when it is needed
+  login_required  a person has to sign in
+  refused         the provider said no, and is not asked again yet
+  damaged         the file holds what nobody can make sense of
+  unreadable      the file cannot be read: permissions, a variable that leads nowhere
+
+`earthkey status LOGIN` exits by the state of that login: 0, 3, 4, or 7 for the last two.
 
 Examples:
   earthkey status
@@ -65,11 +73,14 @@ pub(crate) fn shown(all: &[Status], now: u64, env: &Env, paint: Paint) -> String
         .map(|status| {
             let style: fn(Paint, &str) -> String = match status.state {
                 State::Valid => Paint::green,
-                State::Expired => Paint::yellow,
+                State::Expired | State::Ready => Paint::yellow,
                 _ => Paint::red,
             };
             let expires = status.expires_at.map_or_else(
-                || if status.state == State::Expired { "when used".into() } else { "-".into() },
+                || match status.state {
+                    State::Expired | State::Ready => "when used".into(),
+                    _ => "-".into(),
+                },
                 |at| format!("in {}", duration(at.saturating_sub(now))),
             );
             let home = status.home.as_ref().map_or_else(String::new, |home| display(home, env));

@@ -38,8 +38,11 @@ fn a_key_that_a_variable_names_serves_every_system() {
     let key = download_key(&machine, "keys/key.json");
     let before = machine.read("keys/key.json");
     machine.set("GOOGLE_APPLICATION_CREDENTIALS", key);
+    let state = || machine.json(&["status", "google", "--json"])[0]["state"].clone();
+    assert_eq!(state(), "ready", "no token was fetched yet");
     for login in ["google", "earthengine", "gemini"] {
         let token = machine.prints(&["token", login]);
+        assert_eq!(state(), "valid");
         assert_eq!(machine.prints(&["token", login]), token);
         machine.prints(&["check", login]);
         assert_eq!(machine.prints(&["whoami", login]), "robot@sandbox-project.iam.gserviceaccount.com");

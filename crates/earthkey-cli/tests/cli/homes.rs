@@ -166,7 +166,7 @@ fn permissions_that_are_missing_are_told_of_the_file_or_the_folder_that_lacks_th
     hint: look at `ls -ld HOME/.earthscope`: it must be yours to use
     ");
     let status = run_with_permissions(&machine, &["status"]).succeeds().stdout;
-    assert!(status.contains("permission denied by the folder"), "{status}");
+    assert!(status.contains("unreadable") && status.contains("permission denied by the folder"), "{status}");
     set(".earthscope", 0o700);
     set(".earthscope/default", 0o500);
     assert_snapshot!(fails(&["token", "earthscope", "--refresh"]), @"

@@ -16,10 +16,13 @@ use crate::refresh::Provider;
 use crate::refresh::Want;
 use crate::refresh::decide::Moment;
 use crate::refresh::decide::is_valid;
+use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::ledger::Binding;
 use crate::store::ledger::Entries;
+use crate::store::ledger::OutcomeKind;
+use crate::store::slot::Damage;
 use crate::system;
 use crate::system::Context;
 
@@ -51,14 +54,18 @@ pub struct Status {
 pub enum State {
     /// There is a live access token.
     Valid,
-    /// There is a usable grant, and no live access token.
+    /// There is a usable grant, and its last access token has ended.
     Expired,
+    /// There is a usable grant, and no access token was fetched with it yet.
+    Ready,
     /// A person has to sign in.
     LoginRequired,
     /// The provider refused, and is not asked again yet.
     Refused,
-    /// The home cannot be read as it is.
+    /// The home holds what nobody can make sense of.
     Damaged,
+    /// What it takes to know more cannot be read: permissions, a variable that leads nowhere.
+    Unreadable,
 }
 
 impl State {
@@ -67,19 +74,21 @@ impl State {
         match self {
             Self::Valid => "valid",
             Self::Expired => "expired",
+            Self::Ready => "ready",
             Self::LoginRequired => "login_required",
             Self::Refused => "refused",
             Self::Damaged => "damaged",
+            Self::Unreadable => "unreadable",
         }
     }
 
     /// Returns the kind of error that this state is, if it is one.
     pub fn error_kind(self) -> Option<ErrorKind> {
         match self {
-            Self::Valid | Self::Expired => None,
+            Self::Valid | Self::Expired | Self::Ready => None,
             Self::LoginRequired => Some(ErrorKind::LoginRequired),
             Self::Refused => Some(ErrorKind::Refused),
-            Self::Damaged => Some(ErrorKind::Store),
+            Self::Damaged | Self::Unreadable => Some(ErrorKind::Store),
         }
     }
 }
@@ -94,6 +103,8 @@ impl Earthkey {
     /// Returns how every login stands.
     pub async fn status_of_all(&self) -> Result<Vec<Status>> {
         let config = Config::load(&self.host)?;
+        // Where every system is led astray there is one fault, and not one of each.
+        Context::new(&self.host, &config).sandbox()?;
         let mut all = Vec::new();
         for system in crate::login::System::ALL {
             let cx = Context::new(&self.host, &config);
@@ -138,7 +149,11 @@ impl Earthkey {
             expires_at: None,
             grant_age: None,
         };
-        let Some(keep) = Keep::open(&self.host, &source.home)? else { return Ok(nothing) };
+        let keep = match Keep::open(&self.host, &source.home) {
+            Ok(Some(keep)) => keep,
+            Ok(None) => return Ok(nothing),
+            Err(error) => return Ok(broken(login, &error, nothing.home)),
+        };
         let reading = match keep.read() {
             Ok(reading) => reading,
             Err(error) => return Ok(broken(login, &error, nothing.home)),
@@ -159,7 +174,9 @@ impl Earthkey {
             boot_id: self.host.clock.boot_id(),
             since_boot: self.host.clock.since_boot().as_secs(),
         };
-        let access = using.at_hand(&contents).filter(|access| is_valid(&moment, access));
+        let last = using.at_hand(&contents);
+        let has_fetched = last.is_some() || has_fetched(&reading.ledger.entries, &contents);
+        let access = last.filter(|access| is_valid(&moment, access));
         let entries = reading.ledger.entries;
         let refusal = contents.grant.as_ref().and_then(|grant: &Grant| {
             entries.refusal(&using.refusal_key(grant)).filter(|refusal| now < refusal.until)
@@ -167,7 +184,8 @@ impl Earthkey {
         let state = match (&access, refusal, &contents.grant) {
             (Some(_), _, _) => State::Valid,
             (None, Some(_), _) => State::Refused,
-            (None, None, Some(_)) => State::Expired,
+            (None, None, Some(_)) if has_fetched => State::Expired,
+            (None, None, Some(_)) => State::Ready,
             (None, None, None) => State::LoginRequired,
         };
         let refused =
@@ -194,6 +212,14 @@ impl Earthkey {
     }
 }
 
+/// Returns whether an access token was ever fetched with a grant, as far as the ledger tells: what is kept
+/// of one that has ended may be gone.
+fn has_fetched(entries: &Entries, contents: &Contents) -> bool {
+    let is_granted_here =
+        entries.binding_of(contents.fingerprint()).is_some_and(|binding| binding.granted_at > 0);
+    is_granted_here || entries.outcome.as_ref().is_some_and(|outcome| outcome.kind == OutcomeKind::Landed)
+}
+
 /// Says what an attempt left that ended early; the next use of the login takes care of it.
 fn pending(state: ledger::State, entries: &Entries) -> Option<String> {
     match (state, &entries.outcome) {
@@ -213,7 +239,7 @@ fn broken(login: &Login, error: &Error, home: Option<std::path::PathBuf>) -> Sta
     };
     Status {
         login: login.clone(),
-        state: State::Damaged,
+        state: if error.is_caused_by::<Damage>() { State::Damaged } else { State::Unreadable },
         reason: Some(reason),
         account: None,
         home,
