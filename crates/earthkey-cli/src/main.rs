@@ -87,6 +87,8 @@ fn run(
     if let Some(url) = &arguments.global.sandbox {
         env.set("EARTHKEY_SANDBOX", url);
     }
+    let sandbox = env.text("EARTHKEY_SANDBOX").map(str::to_owned);
+    let named_by = if arguments.global.sandbox.is_some() { "--sandbox" } else { "EARTHKEY_SANDBOX" };
     let process = RealProcess::default();
     let host = host(env, &arguments, output, process.clone());
     let is_sandbox = matches!(arguments.command, Command::Sandbox(_));
@@ -102,8 +104,22 @@ fn run(
         Err(Failure::Error(error)) if is_sandbox && error.kind() == ErrorKind::Interrupted => {
             Ok(ExitCode::SUCCESS)
         }
+        Err(Failure::Error(error)) if is_nobody_there(&error) => Err(match sandbox {
+            Some(url) => error.hint(format!(
+                "the sandbox at `{url}`, named by `{named_by}`, plays every system; is it running? \
+                 `earthkey sandbox` starts one and says where it is"
+            )),
+            None => *error,
+        }
+        .into()),
         code => code,
     }
+}
+
+/// Returns whether nothing listened where something was sent to.
+fn is_nobody_there(error: &Error) -> bool {
+    let is_refused = |cause: &String| cause.contains("Connection refused");
+    error.kind() == ErrorKind::Network && error.causes().iter().any(is_refused)
 }
 
 fn host(env: Env, arguments: &Arguments, output: &Output, process: RealProcess) -> Host {

@@ -1,6 +1,7 @@
 //! A sandbox is not the world: what is of one never goes to the other.
 
 use std::fs;
+use std::net::TcpListener;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -149,6 +150,31 @@ fn a_sandbox_is_on_this_machine() {
     hint: start one and name it as it prints itself: `earthkey sandbox`
     hint: or do without: `unset EARTHKEY_SANDBOX`
     ");
+    // It leads every system astray, and is told of once.
+    let of_status = machine.fails(&["--sandbox", "nonsense", "status"], 6);
+    assert_eq!(of_status, machine.fails(&["--sandbox", "nonsense", "login", "oidc"], 6));
+    let mut command = machine.command(&["status"]);
+    command.env("EARTHKEY_SANDBOX", "");
+    let error = machine.start(command).end().fails(6);
+    assert!(error.contains("caused by: `EARTHKEY_SANDBOX` is set and empty\n"), "{error}");
+}
+
+#[test]
+fn a_sandbox_that_does_not_run_is_named_with_who_named_it() {
+    let mut machine = Machine::without_sandbox();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    assert_snapshot!(machine.fails(&["--sandbox", &url, "login", "earthscope"], 5), @"
+    error: `http://127.0.0.1:PORT/` cannot be reached
+    caused by: client error (Connect): tcp connect error: Connection refused (os error 111)
+
+    hint: when the network is back, sign in again: `earthkey login earthscope`
+    hint: the sandbox at `http://127.0.0.1:PORT`, named by `--sandbox`, plays every system; is it running? `earthkey sandbox` starts one and says where it is
+    ");
+    machine.set("EARTHKEY_SANDBOX", url);
+    let error = machine.fails(&["login", "oidc"], 5);
+    assert!(error.contains("named by `EARTHKEY_SANDBOX`"), "{error}");
 }
 
 #[test]

@@ -63,11 +63,12 @@ impl<'a> Context<'a> {
         let text = text.to_str().unwrap_or_default();
         let url = Url::parse(text).ok().filter(crate::host::http::is_loopback);
         url.map(Some).ok_or_else(|| {
+            let cause = match text {
+                "" => "`EARTHKEY_SANDBOX` is set and empty".to_owned(),
+                text => format!("it is `{}`, and not `http://127.0.0.1` with a port", printable(text, 200)),
+            };
             Error::configuration("the sandbox's address is not one of this machine")
-                .caused_by(format!(
-                    "it is `{}`, and not `http://127.0.0.1` with a port",
-                    printable(text, 200)
-                ))
+                .caused_by(cause)
                 .hint("start one and name it as it prints itself: `earthkey sandbox`")
                 .hint("or do without: `unset EARTHKEY_SANDBOX`")
         })
