@@ -304,6 +304,13 @@ impl Earthkey {
 
     /// Opens the home of a login; what was given is put there when it is used first.
     async fn keep<'k>(&'k self, source: &'k Source) -> Result<Keep<'k>> {
+        self.open_home(source).await.map_err(|error| match source.named_by {
+            Some(NamedBy::Variable(variable)) => error.hint(NamedBy::or_without(variable)),
+            _ => error,
+        })
+    }
+
+    async fn open_home<'k>(&'k self, source: &'k Source) -> Result<Keep<'k>> {
         let missing = || {
             let place = display(&source.home.path, &self.host.env);
             Error::login_required(format!("`{}` is not signed in", source.login))

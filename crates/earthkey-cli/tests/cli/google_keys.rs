@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::google::ADC;
 use crate::google::EARTH_ENGINE;
 use crate::google::sign_in;
+use crate::homes::run_with_permissions;
 use crate::machine::Machine;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -269,9 +270,9 @@ fn keys_that_cannot_be_used_are_told_of() {
     ");
     assert_snapshot!(told(&machine.control().client_file().to_string()), @"
     error: `HOME/key.json` is no key of a service account that can be used
-    caused by: it is the file of a client, which signs a person in: `--client-id-file`
+    caused by: it is the file of a client, which signs a person in
 
-    hint: make a new key for the account and download it as JSON
+    hint: sign in with it: `earthkey login google --client-id-file HOME/key.json`
     ");
     let mut broken = good.clone();
     broken["private_key"] = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n".into();
@@ -301,7 +302,100 @@ fn keys_that_cannot_be_used_are_told_of() {
         error.starts_with("error: `GOOGLE_APPLICATION_CREDENTIALS` names a file that is not there\n"),
         "{error}"
     );
+    assert!(error.contains("`unset GOOGLE_APPLICATION_CREDENTIALS`"), "{error}");
     assert!(machine.path(ADC).exists());
+}
+
+/// Whatever is wrong with the file that a variable names, doing without the variable is one way out.
+#[test]
+fn a_variable_that_names_what_cannot_be_used_is_named() {
+    let mut machine = Machine::new();
+    let path = machine.path("named.json").to_str().unwrap().to_owned();
+    machine.set("GOOGLE_APPLICATION_CREDENTIALS", path.clone());
+    let fails = |text: &str, code: i32| {
+        machine.write("named.json", text);
+        for login in ["google", "earthengine", "gemini"] {
+            let error = machine.fails(&["token", login], code);
+            assert!(error.contains("`unset GOOGLE_APPLICATION_CREDENTIALS`"), "{error}");
+            assert_eq!(machine.run(&["status"]).code(), 0);
+        }
+        shown(&machine, &machine.fails(&["token", "google"], code))
+    };
+    assert_snapshot!(fails("no JSON at all", 7), @"
+    error: `HOME/named.json` is damaged
+    caused by: it is no JSON object (line 1, column 2)
+
+    hint: look at the file; to sign in anew, move it away first: `mv HOME/named.json HOME/named.json.damaged`
+    hint: `GOOGLE_APPLICATION_CREDENTIALS` names this file; do without it: `unset GOOGLE_APPLICATION_CREDENTIALS`
+    ");
+    assert_snapshot!(fails("{}", 7), @"
+    error: `HOME/named.json` is damaged
+    caused by: its `type` is not `authorized_user`
+
+    hint: look at the file; to sign in anew, move it away first: `mv HOME/named.json HOME/named.json.damaged`
+    hint: `GOOGLE_APPLICATION_CREDENTIALS` names this file; do without it: `unset GOOGLE_APPLICATION_CREDENTIALS`
+    ");
+    assert_snapshot!(fails(r#"{"type": "service_account"}"#, 7), @"
+    error: `HOME/named.json` is no key of a service account that can be used
+    caused by: `client_email` is missing
+
+    hint: make a new key for the account and download it as JSON
+    hint: `GOOGLE_APPLICATION_CREDENTIALS` names this file; do without it: `unset GOOGLE_APPLICATION_CREDENTIALS`
+    ");
+    assert_snapshot!(fails(r#"{"type": "external_account"}"#, 6), @"
+    error: credentials of type `external_account` cannot be used yet
+    credential: `google` from HOME/named.json
+
+    hint: use a service account's key, or a login of a person: `earthkey login google`
+    hint: `GOOGLE_APPLICATION_CREDENTIALS` names this file; do without it: `unset GOOGLE_APPLICATION_CREDENTIALS`
+    ");
+    assert_snapshot!(fails(&machine.control().client_file().to_string(), 6), @"
+    error: `HOME/named.json` is no login by itself
+    caused by: it is the file of a client, which signs a person in
+
+    hint: sign in with it: `earthkey login google --client-id-file HOME/named.json`
+    hint: `GOOGLE_APPLICATION_CREDENTIALS` names this file; do without it: `unset GOOGLE_APPLICATION_CREDENTIALS`
+    ");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    let error = run_with_permissions(&machine, &["token", "google"]).fails(7);
+    assert!(error.contains("`unset GOOGLE_APPLICATION_CREDENTIALS`"), "{error}");
+}
+
+/// A client, a key and a person's login all are JSON files of Google's.
+#[test]
+fn a_file_that_was_taken_for_another_is_told_of_with_what_it_is_good_for() {
+    let machine = Machine::new();
+    let path = |place: &str| machine.path(place).to_str().unwrap().to_owned();
+    machine.write("client_secret.json", &machine.control().client_file().to_string());
+    machine.write("key.json", &machine.control().service_account_key(None).to_string());
+    machine.write("adc.json", r#"{"type": "authorized_user", "client_id": "c", "refresh_token": "r"}"#);
+    let fails = |option: &str, place: &str, code: i32| {
+        shown(&machine, &machine.fails(&["login", "gemini", option, &path(place)], code))
+    };
+    assert_snapshot!(fails("--key", "client_secret.json", 7), @"
+    error: `HOME/client_secret.json` is no key of a service account that can be used
+    caused by: it is the file of a client, which signs a person in
+
+    hint: sign in with it: `earthkey login gemini --client-id-file HOME/client_secret.json`
+    ");
+    assert_snapshot!(fails("--key", "adc.json", 7), @"
+    error: `HOME/adc.json` is no key of a service account that can be used
+    caused by: it is a login of a person, as `gcloud` keeps it
+
+    hint: use it as it is: `export GOOGLE_APPLICATION_CREDENTIALS=HOME/adc.json`
+    ");
+    assert_snapshot!(fails("--client-id-file", "adc.json", 6), @"
+    error: `HOME/adc.json` is no client file that can be used
+    caused by: it is a login of a person, as `gcloud` keeps it
+
+    hint: use it as it is: `export GOOGLE_APPLICATION_CREDENTIALS=HOME/adc.json`
+    ");
+    assert_snapshot!(fails("--client-id-file", "key.json", 6), @"
+    error: `HOME/key.json` is no client file that can be used
+    caused by: it is the key of a service account
+
+    hint: sign in with it: `earthkey login gemini --key HOME/key.json`
+    ");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn run_read_only(machine: &Machine, arguments: &[&str]) -> Ended {
 }
 
 /// Runs the program as somebody who must obey permissions, which root need not.
-fn run_with_permissions(machine: &Machine, arguments: &[&str]) -> Ended {
+pub(crate) fn run_with_permissions(machine: &Machine, arguments: &[&str]) -> Ended {
     if !rustix::process::geteuid().is_root() {
         return machine.run(arguments);
     }

@@ -11,6 +11,7 @@ mod by_key;
 mod by_person;
 mod client_file;
 mod key;
+mod kind;
 mod refusal;
 
 use std::path::PathBuf;

@@ -88,7 +88,7 @@ impl LoginOptions {
 }
 
 /// Writes a value as one word for a shell.
-fn word(value: &str) -> String {
+pub(super) fn word(value: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
     if !value.is_empty() && value.bytes().all(is_plain) {
         value.to_owned()

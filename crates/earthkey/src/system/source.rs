@@ -74,6 +74,13 @@ pub enum NamedBy {
     Other(System),
 }
 
+impl NamedBy {
+    /// Says that a file is used because a variable names it, and how to do without.
+    pub fn or_without(variable: &str) -> String {
+        format!("`{variable}` names this file; do without it: `unset {variable}`")
+    }
+}
+
 /// Where the endpoints of a provider are.
 #[derive(Clone)]
 pub enum Endpoints {

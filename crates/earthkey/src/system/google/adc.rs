@@ -10,6 +10,7 @@ use super::Whose;
 use super::authorized_user;
 use super::key;
 use super::key_source;
+use super::kind::Kind;
 use super::members;
 use super::read;
 use super::resolve_by_file;
@@ -59,7 +60,7 @@ impl Adc {
             (Some(_), Some(named)) => cx.absolute(&named)?,
             _ => well_known(cx)?,
         };
-        match read(cx, &path)? {
+        match read(cx, &path).map_err(|error| or_without(named_by, error))? {
             Some(bytes) => Ok(Some(Self { path, bytes, named_by })),
             None => match named_by {
                 None => Ok(None),
@@ -95,31 +96,43 @@ impl Adc {
         login: &Login,
         preset: &Preset,
     ) -> Result<Source> {
-        let file = members(&self.bytes);
-        let kind = file.get("type").and_then(Value::as_str);
-        let is_client_file = file.contains_key("installed") || file.contains_key("web");
-        let source = match kind {
-            Some(key::TYPE) => key_source(cx, login, &self.path, preset)?,
-            // A file that is torn or empty may be whole at the next look; whoever uses it looks again.
-            Some(authorized_user::TYPE) | None if !is_client_file => {
-                resolve_by_file(cx, login, self.path.clone(), Whose::Googles)?
-            }
-            Some(authorized_user::TYPE) | None => {
-                return Err(Error::configuration(format!(
-                    "`{}` is the file of a client",
-                    self.path.display()
-                ))
-                .caused_by("it signs a person in, and is no login by itself")
-                .hint(format!("sign in with it: `earthkey login {login} --client-id-file FILE`")));
-            }
-            Some(kind) => {
-                let kind = printable(kind, 60);
-                return Err(Error::configuration(format!("credentials of type `{kind}` cannot be used yet"))
-                    .with_credential(format!("`{login}` from {}", self.path.display()))
-                    .hint("use a service account's key, or a login of a person: `earthkey login google`"));
-            }
-        };
+        let source =
+            self.source_of_file(cx, login, preset).map_err(|error| or_without(self.named_by, error))?;
         let other = Some(NamedBy::Other(System::Google)).filter(|_| login.system != System::Google);
         Ok(Source { named_by: self.named_by.map(NamedBy::Variable).or(other), ..source })
+    }
+
+    fn source_of_file(&self, cx: &Context<'_>, login: &Login, preset: &Preset) -> Result<Source> {
+        let file = members(&self.bytes);
+        let kind = file.get("type").and_then(Value::as_str);
+        match (kind, Kind::of(&file)) {
+            (Some(key::TYPE), _) => key_source(cx, login, &self.path, preset),
+            (None, Some(client)) => {
+                let error = Error::configuration(format!("`{}` is no login by itself", self.path.display()))
+                    .caused_by(client.text());
+                Err(match client.hint(login, &self.path) {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                })
+            }
+            // A file that is torn or empty may be whole at the next look; whoever uses it looks again.
+            (Some(authorized_user::TYPE) | None, _) => {
+                resolve_by_file(cx, login, self.path.clone(), Whose::Googles)
+            }
+            (Some(kind), _) => {
+                let kind = printable(kind, 60);
+                Err(Error::configuration(format!("credentials of type `{kind}` cannot be used yet"))
+                    .with_credential(format!("`{login}` from {}", self.path.display()))
+                    .hint("use a service account's key, or a login of a person: `earthkey login google`"))
+            }
+        }
+    }
+}
+
+/// Adds that the file was named by a variable, without which another one counts.
+fn or_without(named_by: Option<&str>, error: Error) -> Error {
+    match named_by.map(NamedBy::or_without) {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }

@@ -13,6 +13,8 @@ use super::adc;
 use super::googles;
 use super::home;
 use super::key::KeySlot;
+use super::kind::Kind;
+use super::members;
 use super::project_id;
 use super::quota_project;
 use super::read;
@@ -144,7 +146,10 @@ pub(super) fn key_source(cx: &Context<'_>, login: &Login, path: &Path, preset: &
     let key = Key::parse(&bytes).map_err(|damage| {
         Error::store(format!("`{}` is no key of a service account that can be used", path.display()))
             .caused_by(damage)
-            .hint("make a new key for the account and download it as JSON")
+            .hint(match Kind::of(&members(&bytes)) {
+                Some(kind @ (Kind::Client | Kind::Person)) => kind.hint(login, path).unwrap_or_default(),
+                _ => "make a new key for the account and download it as JSON".to_owned(),
+            })
     })?;
     let client = PersonsClient {
         client: Client::public(key.account.email.clone()),

@@ -35,7 +35,7 @@ pub(in super::super) fn client(
     known: Option<PersonsClient>,
 ) -> Result<PersonsClient> {
     if let Some(path) = &options.client_id_file {
-        let ClientFile { client, addresses, project } = ClientFile::load(cx, path)?;
+        let ClientFile { client, addresses, project } = ClientFile::load(cx, login, path)?;
         return Ok(PersonsClient { client, addresses, project });
     }
     if let Some(id) = &options.client_id {

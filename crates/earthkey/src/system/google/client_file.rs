@@ -8,13 +8,17 @@ use url::Url;
 
 use super::super::Context;
 use super::Addresses;
+use super::kind::Kind;
+use super::members;
 use super::post_client;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
 use crate::host::http::is_confidential;
+use crate::login::Login;
 use crate::oauth::client::Client;
 use crate::secret::ClientSecret;
+use crate::store::places::unusable;
 
 /// A client of a person's own.
 pub(in super::super) struct ClientFile {
@@ -25,19 +29,20 @@ pub(in super::super) struct ClientFile {
 
 impl ClientFile {
     /// Reads the file at `path`.
-    pub(in super::super) fn load(cx: &Context<'_>, path: &Path) -> Result<Self> {
+    pub(in super::super) fn load(cx: &Context<'_>, login: &Login, path: &Path) -> Result<Self> {
         let path = cx.absolute(path)?;
         let shown = path.display();
-        let bytes = cx
-            .read(&path)
-            .map_err(|error| Error::configuration(format!("cannot read `{shown}`")).caused_by(error))?
-            .ok_or_else(|| {
+        let bytes =
+            cx.read(&path).map_err(|error| unusable("cannot read", &path, error))?.ok_or_else(|| {
                 Error::configuration(format!("there is no client file `{shown}`")).hint(DOWNLOAD)
             })?;
         Self::parse(&bytes).map_err(|what| {
             Error::configuration(format!("`{shown}` is no client file that can be used"))
                 .caused_by(what)
-                .hint(DOWNLOAD)
+                .hint(match Kind::of(&members(&bytes)) {
+                    Some(kind @ (Kind::Key | Kind::Person)) => kind.hint(login, &path).unwrap_or_default(),
+                    _ => DOWNLOAD.to_owned(),
+                })
         })
     }
 
@@ -47,14 +52,8 @@ impl ClientFile {
             format!("it is no JSON object (line {}, column {})", error.line(), error.column())
         })?;
         let installed = file.get("installed").and_then(Value::as_object).ok_or_else(|| {
-            if file.contains_key("web") {
-                "it is of a client of type `Web application`, whose browsers do not come back to this machine"
-            } else if file.get("type").is_some_and(|kind| kind == "service_account") {
-                "it is the key of a service account, which signs in with `--flow service-account --key FILE`"
-            } else {
-                "it has no `installed`"
-            }
-            .to_owned()
+            let other = Kind::of(&file).filter(|kind| *kind != Kind::Client);
+            other.map_or("it has no `installed`", Kind::text).to_owned()
         })?;
         let text = |name: &str| match installed.get(name).and_then(Value::as_str) {
             Some(text) if !text.is_empty() => Ok(text),
@@ -117,6 +116,7 @@ mod tests {
             assert_eq!(fault(text), expected);
         }
         assert!(fault(&FILE.replace("installed", "web")).contains("`Web application`"));
-        assert!(fault(r#"{"type": "service_account"}"#).contains("--flow service-account"));
+        assert!(fault(r#"{"type": "service_account"}"#).contains("the key of a service account"));
+        assert!(fault(r#"{"type": "authorized_user"}"#).contains("a login of a person"));
     }
 }

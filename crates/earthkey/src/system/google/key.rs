@@ -6,6 +6,7 @@ use url::Url;
 
 use super::TOKEN_ENDPOINT;
 use super::is_googles;
+use super::kind::Kind;
 use crate::host::http::is_confidential;
 use crate::secret::Fingerprint;
 use crate::secret::PrivateKey;
@@ -33,11 +34,8 @@ impl Key {
             Damage(format!("it is no JSON object (line {}, column {})", error.line(), error.column()))
         })?;
         if file.get("type").is_none_or(|kind| kind != TYPE) {
-            return Err(Damage(if file.contains_key("installed") || file.contains_key("web") {
-                "it is the file of a client, which signs a person in: `--client-id-file`".into()
-            } else {
-                format!("its `type` is not `{TYPE}`")
-            }));
+            let other = Kind::of(&file).map(|kind| kind.text().to_owned());
+            return Err(Damage(other.unwrap_or_else(|| format!("its `type` is not `{TYPE}`"))));
         }
         let text = |name: &str| match file.get(name).and_then(Value::as_str) {
             Some(text) if !text.is_empty() => Ok(text.to_owned()),
@@ -123,10 +121,7 @@ mod tests {
         for (text, expected) in [
             ("{\"private_key\":\"hidden", "it is no JSON object (line 1, column 22)"),
             ("{}", "its `type` is not `service_account`"),
-            (
-                r#"{"installed": {}}"#,
-                "it is the file of a client, which signs a person in: `--client-id-file`",
-            ),
+            (r#"{"installed": {}}"#, "it is the file of a client, which signs a person in"),
             (&FILE.replace("private_key\"", "other\""), "`private_key` is missing"),
             (&FILE.replace("client_email", "other"), "`client_email` is missing"),
             (&FILE.replace("https://idp", "http://idp"), "`token_uri` is no https address"),
