@@ -180,22 +180,23 @@ def test_profiles_are_logins(machine, earthkey, es, es_login, person):
     assert earthkey.token("earthscope/lab") == lab
     assert earthkey.token("earthscope", ES_PROFILE="lab") == lab
 
-    earthkey.login("earthscope/field trip", person=person(username="grace"))
+    earthkey.login("earthscope/field-trip", person=person(username="grace"))
     trip = stored(machine, "field-trip")["access_token"]
     assert es("user", "get-access-token", "--profile", "field trip") == trip
     assert es("user", "get-access-token", ES_PROFILE="field trip") == trip
-    assert earthkey.token("earthscope/field trip") == trip
+    assert earthkey.token("earthscope/field-trip") == trip
 
     assert not path_of(machine).exists()
     assert earthkey("token", "earthscope").code == 3
 
 
-def test_status_names_profiles_as_declared(machine, earthkey, es_login):
-    """The folder is `field-trip`, but the SDK knows no profile of that name."""
-    _declare(machine, "field trip")
+def test_status_names_profiles_as_declared_or_by_their_folders(machine, earthkey, es_login):
+    """The SDK knows no profile `lab`. A name with blanks is no word of a command; its folder's is."""
+    _declare(machine, "Lab", "field trip")
+    es_login("--profile", "Lab")
     es_login("--profile", "field trip")
-    [login] = earthkey.json("status")
-    assert (login["login"], login["state"]) == ("earthscope/field trip", "valid")
+    logins = {login["login"]: login["state"] for login in earthkey.json("status")}
+    assert logins == {"earthscope/Lab": "valid", "earthscope/field-trip": "valid"}
 
 
 def test_refused_login_costs_one_request(machine, sandbox, earthkey, es_login):

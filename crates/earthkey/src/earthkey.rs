@@ -31,6 +31,7 @@ use self::using::label;
 use self::using::record_of;
 use crate::config::Config;
 use crate::error::Error;
+use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::Notice;
@@ -38,6 +39,7 @@ use crate::host::env::display;
 use crate::host::fs::Medium;
 use crate::login::Login;
 use crate::login::System;
+use crate::login::nearest;
 use crate::oauth::revoke;
 use crate::refresh;
 use crate::refresh::Access;
@@ -168,14 +170,30 @@ impl Earthkey {
 
     /// Returns a token of a login, from a record where one holds, refreshed where it is due.
     pub async fn token(&self, login: &Login, want: &Want) -> Result<Token> {
-        let (access, _) = self.answer(login, want, Form::Token).await?;
+        let answered = self.answer(login, want, Form::Token).await;
+        let (access, _) = answered.map_err(|error| self.or_meant(login, error))?;
         Ok(Token { login: login.clone(), access })
     }
 
     /// Returns the header lines, `Name: value`, that show a token to the system.
     pub async fn header(&self, login: &Login, want: &Want) -> Result<(Token, Vec<String>)> {
-        let (access, lines) = self.answer(login, want, Form::Header).await?;
+        let answered = self.answer(login, want, Form::Header).await;
+        let (access, lines) = answered.map_err(|error| self.or_meant(login, error))?;
         Ok((Token { login: login.clone(), access }, lines))
+    }
+
+    /// Adds which login may have been meant by a name of which there is none.
+    fn or_meant(&self, login: &Login, error: Error) -> Error {
+        let Some(name) = login.name.as_ref().filter(|_| error.kind() == ErrorKind::LoginRequired) else {
+            return error;
+        };
+        let logins = Config::load(&self.host).and_then(|config| self.logins(&config)).unwrap_or_default();
+        let names = logins.into_iter().filter(|other| other.system == login.system);
+        let names = names.filter_map(|other| other.name).filter(|other| other != name);
+        match nearest(name, names) {
+            Some(meant) => error.hint(format!("or did you mean `{}/{meant}`?", login.system)),
+            None => error,
+        }
     }
 
     async fn answer(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
@@ -372,7 +390,8 @@ impl Earthkey {
     /// nobody whom a provider could describe; there the token endpoint is the one that is called.
     pub async fn check(&self, login: &Login, project: Option<&str>) -> Result<Checked> {
         system::refuse_project(login, project)?;
-        self.ask(login, Question::DoesItWork { project: project.map(str::to_owned) }).await
+        let question = Question::DoesItWork { project: project.map(str::to_owned) };
+        self.ask(login, question).await.map_err(|error| self.or_meant(login, error))
     }
 
     async fn ask(&self, login: &Login, question: Question) -> Result<Checked> {
@@ -440,7 +459,7 @@ impl Earthkey {
         }
         let source = match system::resolve(&cx, login).await {
             Ok(source) => source,
-            Err(error) if error.kind() == crate::error::ErrorKind::LoginRequired => return Ok(nothing),
+            Err(error) if error.kind() == ErrorKind::LoginRequired => return Ok(nothing),
             Err(error) => return Err(error),
         };
         if let Some(NamedBy::Other(other)) = source.named_by {

@@ -59,9 +59,13 @@ impl FromStr for System {
 
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|system| system.as_str() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::as_str).join(", ");
-            Error::usage(format!("there is no system `{}`", printable(text, 40)))
-                .hint(format!("the systems are {known}; see `earthkey login --help`"))
+            let known = Self::ALL.map(Self::as_str);
+            let error = Error::usage(format!("there is no system `{}`", printable(text, 40)));
+            let error = match nearest(text, known) {
+                Some(system) => error.hint(format!("did you mean `{system}`?")),
+                None => error,
+            };
+            error.hint(format!("the systems are {}; see `earthkey login --help`", known.join(", ")))
         })
     }
 }
@@ -116,7 +120,7 @@ impl FromStr for Login {
         };
         let system: System = system.parse()?;
         let Some(name) = name else { return Ok(Self::of(system)) };
-        let allowed = |c: char| c.is_alphanumeric() || " .-_:[]@+~".contains(c);
+        let allowed = |c: char| c.is_alphanumeric() || ".-_:[]@+~".contains(c);
         let fits = !name.trim().is_empty()
             && name.len() <= MAX_NAME
             && !name.starts_with(['.', '-'])
@@ -124,12 +128,29 @@ impl FromStr for Login {
         if fits {
             Ok(Self::named(system, name))
         } else {
-            Err(Error::usage(format!("`{}` cannot name a login", printable(text, 80))).hint(
-                "a login is SYSTEM or SYSTEM/NAME; a name holds letters, digits and . - _ : @ + ~, \
+            let error = Error::usage(format!("`{}` cannot name a login", printable(text, 80))).hint(
+                "a login is SYSTEM or SYSTEM/NAME; a name holds letters, digits and . - _ : @ + ~, no blanks, \
                  and begins with neither . nor -",
-            ))
+            );
+            let is_profile = system == System::Earthscope && name.contains(' ');
+            Err(if is_profile {
+                error.hint(
+                    "a profile of the SDK goes by the name of its folder: `my prof` is `earthscope/my-prof`",
+                )
+            } else {
+                error
+            })
         }
     }
+}
+
+/// Returns which of several names is most like a text that is none of them, if one is.
+pub fn nearest<T: AsRef<str>>(text: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
+    // As alike as clap takes words to be whose commands it suggests.
+    const ALIKE: f64 = 0.8;
+    let likeness = |name: T| (strsim::jaro(&text.to_lowercase(), name.as_ref()), name);
+    let alike = names.into_iter().map(likeness).filter(|(likeness, _)| *likeness > ALIKE);
+    alike.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -138,15 +159,44 @@ mod tests {
 
     #[test]
     fn logins_are_read_as_they_are_written() {
-        for text in ["oidc", "oidc/work", "openeo/127.0.0.1:8080", "openeo/[::1]:1", "earthscope/my prof"] {
+        for text in ["oidc", "oidc/work", "openeo/127.0.0.1:8080", "openeo/[::1]:1", "earthscope/my-prof"] {
             assert_eq!(text.parse::<Login>().unwrap().to_string(), text);
         }
     }
 
     #[test]
+    fn a_name_that_is_almost_one_is_found() {
+        let nearest = |text| nearest(text, System::ALL.map(System::as_str));
+        for (text, expected) in [
+            ("earthengin", "earthengine"),
+            ("earth-engine", "earthengine"),
+            ("EarthScope", "earthscope"),
+            ("geminni", "gemini"),
+            ("openEO", "openeo"),
+            ("odic", "oidc"),
+        ] {
+            assert_eq!(nearest(text), Some(expected), "{text}");
+        }
+        for text in ["", "jupiter", "aws", "x"] {
+            assert_eq!(nearest(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn names_that_could_lead_elsewhere_are_refused() {
-        for text in ["", "nowhere", "oidc/", "oidc/../x", "oidc/.hidden", "oidc/a/b", "oidc/-x", "oidc/a\nb"]
-        {
+        for text in [
+            "",
+            "nowhere",
+            "oidc/",
+            "oidc/../x",
+            "oidc/.hidden",
+            "oidc/a/b",
+            "oidc/-x",
+            "oidc/a\nb",
+            "oidc/a b",
+            "earthscope/my prof",
+            "oidc/ ",
+        ] {
             assert!(text.parse::<Login>().is_err(), "{text:?}");
         }
     }

@@ -68,7 +68,19 @@ fn names_that_are_none_are_a_matter_of_usage() {
     assert_snapshot!(machine.fails(&["login", "oidc/../../x"], 2), @"
     error: `oidc/../../x` cannot name a login
 
-    hint: a login is SYSTEM or SYSTEM/NAME; a name holds letters, digits and . - _ : @ + ~, and begins with neither . nor -
+    hint: a login is SYSTEM or SYSTEM/NAME; a name holds letters, digits and . - _ : @ + ~, no blanks, and begins with neither . nor -
+    ");
+    assert_snapshot!(machine.fails(&["login", "earthscope/my prof"], 2), @"
+    error: `earthscope/my prof` cannot name a login
+
+    hint: a login is SYSTEM or SYSTEM/NAME; a name holds letters, digits and . - _ : @ + ~, no blanks, and begins with neither . nor -
+    hint: a profile of the SDK goes by the name of its folder: `my prof` is `earthscope/my-prof`
+    ");
+    assert_snapshot!(machine.fails(&["token", "earthengin/trip"], 2), @"
+    error: there is no system `earthengin`
+
+    hint: did you mean `earthengine`?
+    hint: the systems are earthengine, google, gemini, openeo, earthscope, oidc; see `earthkey login --help`
     ");
     for command in ["token", "header", "status", "whoami", "check", "login", "logout"] {
         machine.fails(&[command, "jupiter"], 2);
@@ -86,6 +98,13 @@ fn the_only_login_is_meant_where_none_is_named_and_two_are_listed() {
     for command in ["token", "header", "check", "whoami"] {
         machine.fails(&[command], 2);
     }
+    assert_snapshot!(machine.fails(&["token", "oidc/wrok"], 3), @"
+    error: `oidc/wrok` is not signed in
+    credential: none: there is no ~/.local/state/earthkey/oidc/wrok.json
+
+    hint: sign in: `earthkey login oidc/wrok https://ISSUER`
+    hint: or did you mean `oidc/work`?
+    ");
     assert_snapshot!(machine.fails(&["token"], 2), @r#"
     error: there is more than one login; name the one you mean
 

@@ -121,8 +121,8 @@ pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
             continue;
         }
         // The folder is made from the name; the SDK knows the name alone.
-        let name = declared.iter().find(|profile| slug(profile) == name).map_or(name, String::as_str);
-        logins.extend(login_of(name));
+        let profile = declared.iter().find(|profile| slug(profile) == name);
+        logins.extend(profile.and_then(|profile| login_of(profile)).or_else(|| login_of(name)));
     }
     if logins.is_empty() && Settings::load(cx, &Login::of(System::Earthscope), None)?.is_given() {
         logins.push(Login::of(System::Earthscope));

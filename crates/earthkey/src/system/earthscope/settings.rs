@@ -8,6 +8,7 @@ use url::Url;
 
 use super::super::Context;
 use super::super::plain_http;
+use super::slug;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
@@ -109,7 +110,15 @@ pub(super) fn declared_profiles(cx: &Context<'_>) -> Result<Vec<String>> {
 /// Returns the SDK's profile of a login: its name, else `ES_PROFILE`, else `default`.
 pub(super) fn profile(cx: &Context<'_>, login: &Login) -> String {
     match &login.name {
-        Some(name) => name.clone(),
+        // A login is named by the profile's folder where the profile's own name has blanks.
+        Some(name) => {
+            let declared = declared_profiles(cx).unwrap_or_default();
+            let meant = |profile: &String| slug(profile) == *name;
+            declared
+                .into_iter()
+                .find(|profile| profile != name && meant(profile))
+                .unwrap_or_else(|| name.clone())
+        }
         None => cx.host.env.text("ES_PROFILE").unwrap_or("default").to_owned(),
     }
 }
