@@ -16,6 +16,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use crate::failure::Failure;
+use crate::terminal::write;
 
 /// How the terminal was set when the program started: a hidden prompt that is interrupted must
 /// not leave it without echo.
@@ -57,7 +58,11 @@ pub(crate) async fn until_asked_to_stop(
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
     }
-    // A grant is on its way to be spent: what comes back is kept first.
+    // A grant is on its way to be spent: what comes back is kept first, and whoever pressed Ctrl-C is not
+    // left to wonder. No handler of signals runs here, so that anything may be done.
+    if process.holds_signals() {
+        write("interrupted: the provider's answer is on its way and is kept first; then this ends\n");
+    }
     while process.holds_signals() {
         tokio::select! {
             ended = &mut command => return ended,

@@ -149,7 +149,7 @@ impl Interaction for Terminal {
 }
 
 /// Writes words for people, at once.
-fn write(text: &str) {
+pub(crate) fn write(text: &str) {
     // With nobody to read it there is nobody to tell that it could not be written.
     let _ = io::stderr().write_all(text.as_bytes());
 }

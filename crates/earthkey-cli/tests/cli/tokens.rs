@@ -216,8 +216,13 @@ fn a_refresh_that_is_asked_to_stop_loses_nothing() {
         // The sandbox has replaced the token, and holds the answer back.
         eventually("a request", || (machine.token_requests(Realm::Oidc, "refresh_token") == 1).then_some(()));
         running.signal(signal);
+        let said = "interrupted: the provider's answer is on its way and is kept first; then this ends\n";
+        running.stderr.wait_for("what is waited for", |text| text.contains(said).then_some(()));
+        // Once is enough.
+        running.signal(signal);
         // What is durable may as well be printed before the end.
         match running.end() {
+            ended if ended.stderr.matches("on its way").count() != 1 => panic!("{ended:#?}"),
             ended if ended.code() == 0 => assert!(is_jwt(ended.stdout.trim_end()), "{ended:#?}"),
             ended => assert_eq!((ended.code(), ended.stdout.as_str()), (130, ""), "{ended:#?}"),
         }
