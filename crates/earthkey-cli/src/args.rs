@@ -12,6 +12,8 @@ use crate::commands::login::LoginArguments;
 use crate::commands::logout::LogoutArguments;
 use crate::commands::sandbox::SandboxArguments;
 use crate::commands::status::StatusArguments;
+use crate::commands::token::HEADER_EXAMPLES;
+use crate::commands::token::TOKEN_EXAMPLES;
 use crate::commands::token::TokenArguments;
 use crate::output::Color;
 
@@ -71,8 +73,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Login(Box<LoginArguments>),
     /// Print an access token, refreshed if it is due
+    #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArguments),
     /// Print the header lines that show a token to the system
+    #[command(after_help = HEADER_EXAMPLES)]
     Header(TokenArguments),
     Status(StatusArguments),
     /// Print whose login it is

@@ -176,6 +176,14 @@ impl Plan {
         self.parameters.iter().filter(|(name, _)| !is_decided(name)).cloned().collect()
     }
 
+    /// Says how long a person was waited for.
+    pub(crate) fn waited(&self) -> String {
+        match self.timeout.as_secs() {
+            1 => "1 second".to_owned(),
+            seconds => format!("{seconds} seconds"),
+        }
+    }
+
     /// Tells the person who asks for what.
     pub(crate) fn announce(&self, host: &Host) {
         host.interaction.tell(&Notice::Request { client_id: &self.client.id, scopes: &self.scopes });

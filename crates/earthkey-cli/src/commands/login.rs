@@ -107,7 +107,8 @@ pub(crate) struct LoginArguments {
     #[arg(long, conflicts_with = "client_secret_stdin")]
     password_stdin: bool,
 
-    /// The scopes to ask for, apart by commas; those of the system's own client where left out
+    /// The scopes to ask for, apart by commas and spelt as the provider spells them (Google's in full,
+    /// as `https://www.googleapis.com/auth/drive`); those of the system's own client where left out
     #[arg(long, value_name = "S,S", value_delimiter = ',')]
     scopes: Option<Vec<String>>,
 

@@ -13,12 +13,23 @@ use super::named;
 use crate::failure::Failure;
 use crate::output::Output;
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+pub(crate) const TOKEN_EXAMPLES: &str = "\
 Examples:
   earthkey token earthscope
   earthkey token openeo/cdse --min-ttl 600
-  curl -H @<(earthkey header oidc/work) https://api.example.org/")]
+  earthkey token google --scopes https://www.googleapis.com/auth/drive.readonly
+  earthkey token oidc/work --refresh --json";
+
+pub(crate) const HEADER_EXAMPLES: &str = "\
+One `Name: value` a line: the authorization as the system wants it, and Google's project.
+
+Examples:
+  curl -H @<(earthkey header oidc/work) https://api.example.org/
+  curl -H @<(earthkey header openeo/cdse) https://openeo.dataspace.copernicus.eu/openeo/1.2/me
+  earthkey header earthengine --min-ttl 600
+  earthkey header google --json";
+
+#[derive(Debug, Args)]
 pub(crate) struct TokenArguments {
     /// SYSTEM or SYSTEM/NAME; the only login, or the configured default, where left out
     login: Option<String>,
@@ -31,7 +42,8 @@ pub(crate) struct TokenArguments {
     #[arg(long)]
     refresh: bool,
 
-    /// These scopes exactly, in place of the login's own
+    /// These scopes exactly, in place of the login's own, apart by commas and spelt as the provider
+    /// spells them: Google's in full, as `https://www.googleapis.com/auth/drive`
     #[arg(long, value_name = "S,S", value_delimiter = ',')]
     scopes: Option<Vec<String>>,
 

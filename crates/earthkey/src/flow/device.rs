@@ -97,7 +97,7 @@ fn show(host: &Host, plan: &Plan, authorization: &DeviceAuthorization) {
 }
 
 fn not_entered(plan: &Plan) -> Error {
-    Error::refused(format!("the code was not entered within {} seconds", plan.timeout.as_secs()))
+    Error::refused(format!("the code was not entered within {}", plan.waited()))
         .hint(format!("ask for a new one: `{}`", plan.again))
 }
 

@@ -245,7 +245,7 @@ pub async fn run(host: &Host, plan: &Plan, listener: Listener) -> Result<Returne
     host.interaction.tell(&Notice::Visit { url: &page, opened: asked });
     let _spinner = host.interaction.waiting("waiting for the browser to come back");
     let answer = tokio::time::timeout(plan.timeout, server.outcome.recv()).await.map_err(|_| {
-        Error::refused(format!("nobody signed in within {} seconds", plan.timeout.as_secs())).hint(format!(
+        Error::refused(format!("nobody signed in within {}", plan.waited())).hint(format!(
             "try again: `{0}`, or with a browser elsewhere: `{0} --flow {1}`",
             plan.again,
             plan.elsewhere()

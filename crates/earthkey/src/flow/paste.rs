@@ -62,7 +62,7 @@ pub async fn ask(host: &Host, plan: &Plan, attempt: &Attempt) -> Result<Authoriz
     loop {
         let answer = tokio::time::timeout_at(ends, host.interaction.ask_hidden(QUESTION)).await;
         let answer = answer.map_err(|_| {
-            Error::refused(format!("nothing was pasted within {} seconds", plan.timeout.as_secs()))
+            Error::refused(format!("nothing was pasted within {}", plan.waited()))
                 .hint(format!("try again: `{} --flow paste`", plan.again))
         })?;
         let answer = answer.map(Zeroizing::new).map_err(|error| {
