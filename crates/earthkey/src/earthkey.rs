@@ -30,6 +30,7 @@ use self::using::grant_of;
 use self::using::label;
 use self::using::record_of;
 use crate::config::Config;
+use crate::config::Profile;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::error::Result;
@@ -92,6 +93,8 @@ pub struct LoggedOut {
     pub was_signed_in: bool,
     /// Whether the provider was told to revoke the grant.
     pub revoked: bool,
+    /// Whether there was no login and what was remembered of one is forgotten.
+    pub forgotten: bool,
 }
 
 impl Earthkey {
@@ -449,11 +452,21 @@ impl Earthkey {
         })
     }
 
-    /// Ends a login: its grant, its records, its ledger; at the provider too where asked.
+    /// Ends a login: its grant, its records, its ledger; at the provider too where asked. What is
+    /// remembered of it stays for the next sign-in, and is forgotten where there is no login any more.
     pub async fn logout(&self, login: &Login, revoke: bool) -> Result<LoggedOut> {
         let config = Config::load(&self.host)?;
-        let cx = Context::new(&self.host, &config);
-        let nothing = LoggedOut { was_signed_in: false, revoked: false };
+        let ended = self.end(&config, login, revoke).await?;
+        if ended.was_signed_in || config.profile(login) == Profile::default() {
+            return Ok(ended);
+        }
+        Config::forget(&self.host, login)?;
+        Ok(LoggedOut { forgotten: true, ..ended })
+    }
+
+    async fn end(&self, config: &Config, login: &Login, revoke: bool) -> Result<LoggedOut> {
+        let cx = Context::new(&self.host, config);
+        let nothing = LoggedOut { was_signed_in: false, revoked: false, forgotten: false };
         if system::is_by_key(&cx, login) {
             return self.forget_key(&cx, login, revoke).await;
         }
@@ -487,9 +500,12 @@ impl Earthkey {
                 .hint(format!("if nothing needs it any more: `rm {path}`")));
         }
         let revoked = if revoke { self.revoke(&source, &keep).await? } else { false };
-        let was_signed_in = keep.clear().await?;
+        let has_login = matches!(keep.contents(), Ok(Some(_)));
+        let has_changed = keep.clear().await?;
         self.host.records.remove_login(&label(&source, &keep));
-        Ok(LoggedOut { was_signed_in, revoked })
+        // A file of ours that held no login any more goes with what is remembered.
+        let (was_signed_in, forgotten) = (has_changed && has_login, has_changed && !has_login);
+        Ok(LoggedOut { was_signed_in, revoked, forgotten })
     }
 
     /// Forgets where the key of a login is. The key belongs to whoever put it there, and need not be
@@ -509,7 +525,7 @@ impl Earthkey {
             keep.clear().await?;
             self.host.records.remove_login(&label(&source, &keep));
         }
-        Ok(LoggedOut { was_signed_in: true, revoked: false })
+        Ok(LoggedOut { was_signed_in: true, revoked: false, forgotten: false })
     }
 
     /// Asks the provider to revoke the grant; the login stays if the provider does not.

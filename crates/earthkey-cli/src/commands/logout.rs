@@ -15,6 +15,9 @@ use crate::output::Output;
 /// Sign out: remove this login, and nothing else
 #[derive(Debug, Args)]
 #[command(after_help = "\
+The login is not listed any more. What is remembered for the next sign-in stays: its address, its
+client, the flow, Earth Engine's project. A second logout forgets that, too.
+
 Examples:
   earthkey logout earthscope
   earthkey logout oidc/work --revoke --yes")]
@@ -46,9 +49,13 @@ pub(crate) async fn run(
             "login": login.to_string(),
             "was_signed_in": ended.was_signed_in,
             "revoked": ended.revoked,
+            "forgotten": ended.forgotten,
         }))?;
     } else {
         let text = match (ended.was_signed_in, ended.revoked) {
+            (false, _) if ended.forgotten => {
+                format!("`{login}` was not signed in; what was remembered of it is forgotten")
+            }
             (false, _) => format!("`{login}` was not signed in"),
             (true, true) => format!("Signed out of {login}; the provider has revoked the grant"),
             (true, false) => format!("Signed out of {login}"),

@@ -10,6 +10,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::machine::Ended;
 use crate::machine::Machine;
 use crate::machine::eventually;
 
@@ -325,16 +326,55 @@ fn a_logout_ends_its_own_login_alone() {
     let left: Value = serde_json::from_str(&machine.read(REFRESH_TOKENS)).unwrap();
     assert_eq!(left, json!({"https://sso.example.org/realms/x": file["https://sso.example.org/realms/x"]}));
     assert!(!machine.path(".earthscope/default/tokens.json").exists());
-    assert_eq!(
-        machine.json(&["logout", "oidc/work", "--json"]),
-        json!({"login": "oidc/work", "was_signed_in": true, "revoked": false})
-    );
-    assert_eq!(
-        machine.json(&["logout", "oidc/work", "--json"]),
-        json!({"login": "oidc/work", "was_signed_in": false, "revoked": false})
-    );
+    for (was_signed_in, forgotten) in [(true, false), (false, true), (false, false)] {
+        assert_eq!(
+            machine.json(&["logout", "oidc/work", "--json"]),
+            json!({
+                "login": "oidc/work",
+                "was_signed_in": was_signed_in,
+                "revoked": false,
+                "forgotten": forgotten,
+            })
+        );
+    }
     // Nobody was told: a copy of the grant elsewhere goes on.
     assert!(machine.control().requests(None).iter().all(|request| !request.path.ends_with("/revoke")));
+}
+
+/// What is remembered for the next sign-in is no login, and goes when that is asked for.
+#[test]
+fn a_second_logout_forgets_what_the_first_one_left() {
+    let machine = Machine::new();
+    let project = ["--project", "sandbox-project"];
+    for (login, options) in [
+        ("earthengine/trip", &project[..]),
+        ("google/work", &[]),
+        ("earthscope/lab", &[]),
+        ("openeo", &[]),
+        ("oidc/work", &[]),
+    ] {
+        if login.starts_with('e') && !options.is_empty() || login.starts_with('g') {
+            crate::google::sign_in(&machine, &[&[login], options].concat()).succeeds();
+        } else {
+            machine.sign_in(login, &Person::ada()).succeeds();
+        }
+        let said = |ended: Ended| ended.succeeds().stderr;
+        assert_eq!(said(machine.run(&["logout", login])), format!("Signed out of {login}\n"));
+        assert_eq!(machine.json(&["status", "--json"]), json!([]), "{login}");
+        let left = machine.read(".config/earthkey/config.toml");
+        assert!(left.contains(login), "{left}");
+        let status = machine.run(&["status", login]);
+        assert_eq!(status.code(), 3);
+        assert!(status.stdout.contains(&format!("sign in: `earthkey login {login}")), "{status:#?}");
+        assert_eq!(
+            said(machine.run(&["logout", login])),
+            format!("`{login}` was not signed in; what was remembered of it is forgotten\n")
+        );
+        assert_eq!(machine.read(".config/earthkey/config.toml"), "");
+        assert_eq!(said(machine.run(&["logout", login])), format!("`{login}` was not signed in\n"));
+    }
+    let left = machine.contents();
+    assert!(!left.keys().any(|path| path.ends_with("trip.json")), "{left:?}");
 }
 
 #[test]

@@ -133,7 +133,8 @@ impl Earthkey {
         let source = match system::resolve(&cx, login).await {
             Ok(source) => source,
             Err(error) if error.kind() == ErrorKind::LoginRequired => {
-                return Ok(Status { state: State::LoginRequired, ..broken(login, &error, None) });
+                let reason = error.hints().first().cloned();
+                return Ok(Status { state: State::LoginRequired, reason, ..broken(login, &error, None) });
             }
             Err(error) if error.kind() == ErrorKind::Store => return Ok(broken(login, &error, None)),
             Err(error) => return Err(error),
@@ -141,7 +142,7 @@ impl Earthkey {
         let nothing = Status {
             login: login.clone(),
             state: State::LoginRequired,
-            reason: None,
+            reason: Some(format!("sign in: `{}`", system::first_login(login))),
             account: None,
             home: Some(source.home.path.clone()),
             flow: None,

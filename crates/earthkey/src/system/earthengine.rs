@@ -76,6 +76,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     let project = options.project.as_deref().map(|project| google::project_id(project, "`--project`"));
     let slot = EarthEngineSlot {
         login: Some(NewLogin { client: client.client.clone(), project: project.transpose()? }),
+        is_ours: login.name.is_some(),
     };
     let home = google::home(cx, path.clone(), Arc::new(slot))?;
     let source = google::source(cx, login, home, &client)?;
@@ -114,12 +115,13 @@ pub(super) async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
 /// Finds every login.
 pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
     let default = Login::of(System::Earthengine);
-    let path = path(cx, &default)?;
-    // A file that cannot be read is shown, with the reason.
-    let has_login = google::has_key(cx, &default)
-        || by_file(cx, &default, &path).map_or(true, |(_, has_login)| has_login);
+    // A file that cannot be read is shown, with the reason; one that keeps a project alone is no login.
+    let has_login = |login: &Login| {
+        let by_file = || path(cx, login).and_then(|path| by_file(cx, login, &path));
+        google::has_key(cx, login) || by_file().map_or(true, |(_, has_login)| has_login)
+    };
     let further = google::further(cx, System::Earthengine)?;
-    Ok(has_login.then_some(default).into_iter().chain(further).collect())
+    Ok([default].into_iter().chain(further).filter(has_login).collect())
 }
 
 /// Fetches the list of algorithms, as every client does first.
@@ -172,7 +174,8 @@ fn by_file(cx: &Context<'_>, login: &Login, path: &std::path::Path) -> Result<(S
         file.as_ref().filter(|file| file.has_login).map(|file| google::issued_to(&file.client(), None));
     let file = file.unwrap_or_default();
     let client = PersonsClient { client: file.client(), ..google::client_of(None)? };
-    let home = google::home(cx, path.to_owned(), Arc::new(EarthEngineSlot::default()))?;
+    let slot = EarthEngineSlot { login: None, is_ours: login.name.is_some() };
+    let home = google::home(cx, path.to_owned(), Arc::new(slot))?;
     let source = google::source(cx, login, home, &client)?;
     let source = Source { scopes: file.scopes, issued_to, is_resolved: true, ..source };
     Ok((with_project(cx, source, file.project.as_deref(), By::Person)?, has_login))

@@ -67,6 +67,9 @@ impl EarthEngineFile {
 pub(super) struct EarthEngineSlot {
     /// What a login writes; a refresh changes the refresh token alone.
     pub(super) login: Option<NewLogin>,
+    /// Whether the file is one of ours, of which no client knows: without a login it is good for nothing
+    /// but the next sign-in, and goes when it is to be forgotten.
+    pub(super) is_ours: bool,
 }
 
 /// What a login writes besides what was granted.
@@ -127,6 +130,11 @@ impl Slot for EarthEngineSlot {
 
     fn clear(&self, file: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
         let mut left = parse(file)?;
+        let has_login =
+            left.get("refresh_token").and_then(Value::as_str).is_some_and(|token| !token.is_empty());
+        if self.is_ours && !has_login {
+            return Ok(None);
+        }
         left.retain(|name, _| !OF_A_LOGIN.contains(&name.as_str()));
         if left.is_empty() { Ok(None) } else { in_one_line(&left).map(Some) }
     }
@@ -185,7 +193,7 @@ mod tests {
 
     fn signed_in(old: Option<&str>, client: Client, project: Option<&str>) -> String {
         let login = NewLogin { client, project: project.map(str::to_owned) };
-        let slot = EarthEngineSlot { login: Some(login) };
+        let slot = EarthEngineSlot { login: Some(login), is_ours: false };
         String::from_utf8(slot.write(old.map(str::as_bytes), &contents("1//r")).unwrap()).unwrap()
     }
 
@@ -221,6 +229,11 @@ mod tests {
         let file = br#"{"refresh_token": "r", "scopes": [], "project": "p-1", "url": "u"}"#;
         assert_eq!(slot.clear(file).unwrap().unwrap(), br#"{"project": "p-1", "url": "u"}"#);
         assert_eq!(slot.clear(br#"{"refresh_token": "r"}"#).unwrap(), None);
+        let rest = br#"{"project": "p-1", "url": "u"}"#;
+        assert_eq!(slot.clear(rest).unwrap().unwrap(), rest);
+        let ours = EarthEngineSlot { is_ours: true, ..EarthEngineSlot::default() };
+        assert_eq!(ours.clear(file).unwrap().unwrap(), rest);
+        assert_eq!(ours.clear(rest).unwrap(), None);
     }
 
     #[test]
