@@ -248,6 +248,9 @@ impl Earthkey {
         let (grant, account) = self.check_account(source, &keep, want)?;
         self.served.remember(&source.login, grant, account);
         let lines = if is_header { header_lines(source, &access)? } else { Vec::new() };
+        if is_header {
+            self.tell_project(source);
+        }
         self.remember(cx, form, &using, &access, &lines);
         Ok((access, lines))
     }
@@ -261,6 +264,23 @@ impl Earthkey {
         let account = Account::of(&contents, binding, source.account.as_ref());
         self.served.check(&source.login, want, &account)?;
         Ok((grant_of(&contents), account))
+    }
+
+    /// Says where the project of a header is from, or that there is none where one is wanted.
+    fn tell_project(&self, source: &Source) {
+        let interaction = &self.host.interaction;
+        match (&source.quota_project, &source.project_from) {
+            (Some(project), Some(place)) => {
+                interaction.tell(&Notice::Story(&format!("the project `{project}` is named by {place}")));
+            }
+            (None, _) if source.login.system == System::Earthengine => {
+                interaction.tell(&Notice::Warning(&format!(
+                    "Earth Engine wants a project, and none is known; {}",
+                    system::earthengine::keep_one(&source.login)
+                )));
+            }
+            _ => {}
+        }
     }
 
     /// Returns whether the home says another client or endpoint by now than it did when it was resolved.
@@ -421,6 +441,11 @@ impl Earthkey {
                 called: endpoint.map_or_else(String::new, |endpoint| endpoint.to_string()),
                 found: None,
             });
+        }
+        if let Question::DoesItWork { project: None } = question
+            && source.quota_project.is_some()
+        {
+            self.tell_project(&source);
         }
         let answer = match question {
             Question::DoesItWork { project } => {

@@ -115,5 +115,7 @@ fn document(status: &Status) -> Value {
         "expires_at": status.expires_at,
         "grant_age_s": status.grant_age,
         "grant_expires_at": Value::Null,
+        "project": status.project,
+        "project_from": status.project_from,
     })
 }

@@ -531,3 +531,33 @@ fn options_of_another_system_are_no_mystery() {
     let error = machine.fails(&["token", "gemini"], 3);
     assert!(error.contains("earthkey login gemini --client-id-file client_secret.json"), "{error}");
 }
+
+/// Whose quota a request is counted for is not left to be guessed.
+#[test]
+fn the_project_is_told_with_where_it_is_from_or_that_there_is_none() {
+    let mut machine = Machine::new();
+    sign_in(&machine, &["earthengine"]).succeeds();
+    let without = machine.run(&["header", "earthengine"]).succeeds();
+    assert_eq!(without.stdout.lines().count(), 1);
+    assert_snapshot!(without.stderr.trim_end(), @"
+    warning: Earth Engine wants a project, and none is known; keep one with the login: `earthkey login earthengine --project P`, or without signing in again by its own client: `earthengine set_project P`
+    ");
+    let told = |machine: &Machine, login: &str| {
+        let ended = machine.run(&["header", login, "--refresh", "-v"]).succeeds();
+        let lines = ended.stderr.lines().filter(|line| line.contains("project"));
+        let lines = lines.collect::<Vec<_>>().join("\n");
+        let status = &machine.json(&["status", login, "--json"])[0];
+        let from = format!("the project `{}` is named by {}", status["project"], status["project_from"]);
+        assert_eq!(from.replace(['"', '\\'], ""), lines.replace('"', ""));
+        lines
+    };
+    sign_in(&machine, &["earthengine", "--project", "sandbox-project"]).succeeds();
+    assert_snapshot!(told(&machine, "earthengine"), @"
+    the project `sandbox-project` is named by ~/.config/earthengine/credentials
+    ");
+    sign_in(&machine, &["google"]).succeeds();
+    machine.set("GOOGLE_CLOUD_QUOTA_PROJECT", "of-variable");
+    assert_snapshot!(told(&machine, "google"), @"
+    the project `of-variable` is named by `GOOGLE_CLOUD_QUOTA_PROJECT`
+    ");
+}

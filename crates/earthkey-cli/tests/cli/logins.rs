@@ -145,6 +145,8 @@ fn status_shows_every_login() {
                 "expires_at",
                 "grant_age_s",
                 "grant_expires_at",
+                "project",
+                "project_from",
             ]
         );
         assert!(login["expires_at"].is_u64() && login["grant_age_s"].is_u64(), "{login}");
@@ -166,6 +168,8 @@ fn status_shows_every_login() {
             "expires_at": null,
             "grant_age_s": null,
             "grant_expires_at": null,
+            "project": null,
+            "project_from": null,
         })
     );
 }

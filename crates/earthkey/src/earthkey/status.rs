@@ -47,6 +47,10 @@ pub struct Status {
     pub expires_at: Option<u64>,
     /// How old the grant is, in seconds.
     pub grant_age: Option<u64>,
+    /// The project that its requests are counted for.
+    pub project: Option<String>,
+    /// Where that project is from.
+    pub project_from: Option<String>,
 }
 
 /// How a login stands.
@@ -149,6 +153,8 @@ impl Earthkey {
             scopes: None,
             expires_at: None,
             grant_age: None,
+            project: source.quota_project.clone(),
+            project_from: source.project_from.clone(),
         };
         let keep = match Keep::open(&self.host, &source.home) {
             Ok(Some(keep)) => keep,
@@ -248,5 +254,7 @@ fn broken(login: &Login, error: &Error, home: Option<std::path::PathBuf>) -> Sta
         scopes: None,
         expires_at: None,
         grant_age: None,
+        project: None,
+        project_from: None,
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
         || with_project(cx, source.clone(), project_of_file(cx, &path)?.as_deref(), By::Person)?
             .quota_project
             .is_some();
-    let remark = format!("Earth Engine wants a project, too; keep one: `earthkey login {login} --project P`");
+    let remark = format!("Earth Engine wants a project, too; {}", keep_one(login));
     let remark = Some(remark).filter(|_| !has_project);
     Ok(Signing { remark, ..google::plan_by_person(cx, options, &PRESET, client, source)? })
 }
@@ -159,8 +159,17 @@ fn algorithms(cx: &Context<'_>, project: &str) -> Result<Url> {
 fn no_project(login: &Login) -> Error {
     Error::configuration("no project is known for Earth Engine")
         .caused_by("neither the login's file nor Application Default Credentials name one")
-        .hint(format!("keep one with the login: `earthkey login {login} --project P`"))
+        .hint(keep_one(login))
         .hint(format!("or name it now: `earthkey check {login} --project P`"))
+}
+
+/// Says how a login comes by a project. In its own file the client puts one there without a sign-in.
+pub(crate) fn keep_one(login: &Login) -> String {
+    let by_client = match login.name {
+        None => ", or without signing in again by its own client: `earthengine set_project P`",
+        Some(_) => "",
+    };
+    format!("keep one with the login: `earthkey login {login} --project P`{by_client}")
 }
 
 /// Returns the login of the client's own file, and whether there is one in it. A file that cannot be
@@ -201,7 +210,7 @@ enum By {
 /// client is of. For a key that is remembered, the one that was named with it goes first and `gcloud`'s
 /// does not count. A key's own is last.
 fn with_project(cx: &Context<'_>, source: Source, of_file: Option<&str>, by: By) -> Result<Source> {
-    let own = source.quota_project.clone();
+    let own = source.quota_project.clone().zip(source.project_from.clone());
     let usable = |project: &str, place: &str| google::usable_project(cx, project, place);
     let file = display(&path(cx, &source.login)?, &cx.host.env);
     let of_file = || of_file.and_then(|project| usable(project, &file));
@@ -219,9 +228,10 @@ fn with_project(cx: &Context<'_>, source: Source, of_file: Option<&str>, by: By)
         }
     };
     let project = project
-        .or_else(|| project_of_client(&source.client))
+        .or_else(|| Some((project_of_client(&source.client)?, "the client's id".to_owned())))
         .or_else(|| usable(&project_of_key(cx, &source)?, "the key"));
-    Ok(Source { quota_project: project, ..source })
+    let (quota_project, project_from) = project.unzip();
+    Ok(Source { quota_project, project_from, ..source })
 }
 
 /// Returns the number of the project that a client is of, unless it is of Google's own.

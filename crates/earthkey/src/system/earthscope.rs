@@ -207,6 +207,7 @@ fn source(cx: &Context<'_>, login: &Login, settings: &Settings, own_credentials:
         bearer: Bearer::Plain,
         api: Some(settings.api.clone()),
         quota_project: None,
+        project_from: None,
         account: None,
         rapt: None,
         issued_to: None,

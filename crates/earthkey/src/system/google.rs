@@ -55,6 +55,7 @@ use crate::error::Result;
 use crate::error::printable;
 use crate::flow::Redirect;
 use crate::host::Notice;
+use crate::host::env::display;
 use crate::host::http::Request;
 use crate::login::Login;
 use crate::login::System;
@@ -278,11 +279,14 @@ pub(super) fn resolve_by_file(
     let client = client_of(user.as_ref())?;
     let source = source(cx, login, home, &client)?;
     let Some(user) = user else { return Ok(Source { is_resolved: true, ..source }) };
+    let place = display(&source.home.path, &cx.host.env);
+    let (quota_project, project_from) = quota_project(cx, user.quota_project, &place).unzip();
     Ok(Source {
         issued_to: Some(issued_to(&user.client, user.addresses.as_ref())),
         is_resolved: true,
         scopes: user.scopes,
-        quota_project: quota_project(cx, user.quota_project),
+        quota_project,
+        project_from,
         account: user.account,
         rapt: user.rapt,
         ..source
@@ -328,6 +332,7 @@ pub(super) fn source(cx: &Context<'_>, login: &Login, home: Home, client: &Perso
         bearer: Bearer::Plain,
         api: None,
         quota_project: None,
+        project_from: None,
         account: None,
         rapt: None,
         issued_to: None,
@@ -371,18 +376,24 @@ fn googles(address: &str) -> Result<Url> {
     Url::parse(address).map_err(|error| Error::internal("an address of Google's is none").caused_by(error))
 }
 
-/// Returns the project that requests are counted for: the variable's, else the file's.
-pub(super) fn quota_project(cx: &Context<'_>, of_file: Option<String>) -> Option<String> {
+/// Returns the project that requests are counted for, and where it is from: the variable's, else the
+/// file's.
+pub(super) fn quota_project(
+    cx: &Context<'_>,
+    of_file: Option<String>,
+    place: &str,
+) -> Option<(String, String)> {
     match cx.host.env.text(QUOTA_VARIABLE) {
         Some(project) => usable_project(cx, project, &format!("`{QUOTA_VARIABLE}`")),
-        None => usable_project(cx, &of_file?, "the file of the login"),
+        None => usable_project(cx, &of_file?, place),
     }
 }
 
-/// Returns a project as it was found, unless no header could hold it: that is told, and keeps nobody
-/// from using or ending the login.
-pub(super) fn usable_project(cx: &Context<'_>, text: &str, place: &str) -> Option<String> {
+/// Returns a project as it was found, and where, unless no header could hold it: that is told, and keeps
+/// nobody from using or ending the login.
+pub(super) fn usable_project(cx: &Context<'_>, text: &str, place: &str) -> Option<(String, String)> {
     project_id(text, place)
+        .map(|project| (project, place.to_owned()))
         .inspect_err(|error| {
             let causes = error.causes().join(": ");
             cx.host.interaction.tell(&Notice::Warning(&format!("{error}: {causes}; it is left out")));

@@ -187,6 +187,7 @@ fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source>
         bearer: Bearer::Plain,
         api: None,
         quota_project: None,
+        project_from: None,
         account: None,
         rapt: None,
         is_resolved: settings.issued_to.is_some(),

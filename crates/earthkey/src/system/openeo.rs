@@ -377,6 +377,7 @@ fn of(login: &Login, home: Home, issuer: &str, client: Client, bearer: Bearer, a
         bearer,
         api,
         quota_project: None,
+        project_from: None,
         account: None,
         rapt: None,
         issued_to: None,

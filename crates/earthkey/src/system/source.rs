@@ -51,6 +51,8 @@ pub struct Source {
     pub api: Option<Url>,
     /// The Google Cloud project that requests are counted for.
     pub quota_project: Option<String>,
+    /// Where that project is from, for messages.
+    pub project_from: Option<String>,
     /// Whose login it is, where its file says so.
     pub account: Option<String>,
     /// What a person's organisation has asked for beyond the grant (Google's reauthentication).

@@ -132,8 +132,14 @@ pub(in super::super) fn resolve_by_key(
             .hint(format!("name it again: `earthkey login {login} --flow service-account --key FILE`")));
     }
     let source = key_source(cx, login, &path, preset)?;
-    let quota_project = cx.config.profile(login).project.or_else(|| source.quota_project.clone());
-    Ok(Some(Source { named_by: Some(NamedBy::Login), quota_project, ..source }))
+    let source = Source { named_by: Some(NamedBy::Login), ..source };
+    Ok(Some(match cx.config.profile(login).project {
+        Some(project) => {
+            let origin = cx.config.origin(login, "project").to_string();
+            Source { quota_project: Some(project), project_from: Some(origin), ..source }
+        }
+        None => source,
+    }))
 }
 
 /// Returns the login of the account whose key is at `path`.
@@ -161,11 +167,13 @@ pub(super) fn key_source(cx: &Context<'_>, login: &Login, path: &Path, preset: &
     };
     let home = home(cx, path.to_owned(), Arc::new(KeySlot))?;
     let source = source(cx, login, home.clone(), &client)?;
+    let (quota_project, project_from) = quota_project(cx, None, "").unzip();
     Ok(Source {
         // No server replaces a key, and nothing is to be left beside it.
         home,
         scopes: preset.account_scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-        quota_project: quota_project(cx, None),
+        quota_project,
+        project_from,
         issued_to: Some(Fingerprint::of(key.token_uri.as_str())),
         is_resolved: true,
         account: Some(key.account.email),
