@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_hit_reads_two_clocks_and_writes_to_no_memory_that_threads_share() {
         let world = world();
-        let (Earthkey { host }, looks) = earthkey(&world);
+        let (Earthkey { host, .. }, looks) = earthkey(&world);
         let reads = Arc::new(Mutex::default());
         let clock = Arc::new(Watched { clock: host.clock.clone(), reads: reads.clone() });
         let earthkey = Earthkey::open(Host { clock, ..host });
