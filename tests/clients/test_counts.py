@@ -67,7 +67,7 @@ def test_other_logins_cost_a_cached_token_nothing(earthkey, machine, calls):
 
 
 @pytest.mark.usefixtures("signed_in")
-def test_nobody_in_front_costs_no_argument_parser_and_no_runtime(earthkey, calls):
+def test_nobody_in_front_costs_no_runtime_either(earthkey, calls):
     in_front = calls(earthkey.program, "token", "oidc/job")
     cli = earthkey.program.with_name("earthkey-cli")
     alone = calls(cli, "token", "oidc/job")

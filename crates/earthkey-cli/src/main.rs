@@ -8,6 +8,7 @@ mod output;
 mod signals;
 mod terminal;
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use earthkey_record::variables::FRONT_VERSION;
 use crate::args::Arguments;
 use crate::args::Command;
 use crate::failure::Failure;
+use crate::output::Color;
 use crate::output::Output;
 use crate::terminal::Terminal;
 
@@ -39,8 +41,11 @@ use crate::terminal::Terminal;
 const NAME: &str = "earthkey-cli";
 
 fn main() -> ExitCode {
-    if answers_quickly() {
-        return ExitCode::SUCCESS;
+    match answer_quickly() {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        // Without options there is no other way for an error to look.
+        Some(Err(error)) => return Failure::from(error).report(&Output::new(Color::Auto, false)),
+        None => {}
     }
     let terminal_state = signals::TerminalState::remember();
     let arguments = Arguments::parse();
@@ -52,12 +57,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Answers from a record before anything is built that only other commands need. What goes wrong here is
-/// for the long way to say.
-fn answers_quickly() -> bool {
-    let Some(request) = Request::read(NAME, std::env::args_os()) else { return false };
-    guard::protect().is_ok()
-        && answer::find(&request).is_some_and(|record| answer::print(&record, request.form).is_ok())
+/// Answers from a record before anything is built that only other commands need; `None` where it takes
+/// more than that.
+fn answer_quickly() -> Option<io::Result<()>> {
+    let request = Request::read(NAME, std::env::args_os())?;
+    // Who may not be answered is told so on the long way.
+    guard::protect().ok()?;
+    let record = answer::find(&request)?;
+    Some(answer::print(&record, request.form))
 }
 
 /// Sees to this process before it touches a secret.
