@@ -100,9 +100,15 @@ pub struct LoggedOut {
 impl Earthkey {
     /// Opens the logins of a host for a program that goes on. Reads nothing yet.
     ///
-    /// Exchanges run on a thread of their own, so that a future may be dropped at any moment, and
-    /// needs no runtime of the caller's. Dropping this waits for a grant that is on its way, for at most
-    /// the 50 seconds of an attempt.
+    /// Everything that waits runs on a thread of its own, so that a future may be dropped at any moment, and
+    /// needs no runtime of the caller's. Dropping this waits for a grant that is on its way, for about a
+    /// minute at most, on the thread that drops: drop it where that may be, and hold no lock then that the
+    /// host's [`Interaction`](crate::host::Interaction) takes. What ends the process without dropping it, as
+    /// `exit`, a signal or a `static` do, may cost the answer; the next one to use the login then sends the
+    /// same grant once more.
+    ///
+    /// The first token of each login is looked up anew, so that it is known whose it is; another account's is
+    /// an error from then on.
     pub fn open(host: Host) -> Self {
         let exchanges = Some(Exchanges::new(host.clone()));
         Self { host, served: Arc::default(), exchanges }
@@ -114,8 +120,8 @@ impl Earthkey {
         Self { host, served: Arc::default(), exchanges: None }
     }
 
-    /// Does what may send a grant.
-    async fn exchanging<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T>
+    /// Does what waits for files, for the network or for a person, where exchanges run.
+    async fn apart<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -204,7 +210,7 @@ impl Earthkey {
             return Ok(answer);
         }
         let (login, want) = (login.clone(), want.clone());
-        self.exchanging(|here| async move { here.obtain(&login, &want, form).await }).await
+        self.apart(|here| async move { here.obtain(&login, &want, form).await }).await
     }
 
     async fn obtain(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
@@ -241,11 +247,11 @@ impl Earthkey {
         let keep = self.keep(source).await?;
         // A token that is still good belongs where its grant belongs.
         using::check_issuer(&self.host, source, &keep)?;
-        self.check_account(source, &keep, want)?;
+        self.check_account(source, &keep, want).await?;
         let using = Using { host: &self.host, source, keep: &keep, want };
         let access = refresh::token(&self.host, &keep, &using, want).await?;
         // Somebody else may have signed in meanwhile.
-        let (grant, account) = self.check_account(source, &keep, want)?;
+        let (grant, account) = self.check_account(source, &keep, want).await?;
         self.served.remember(&source.login, grant, account);
         let lines = if is_header { header_lines(source, &access)? } else { Vec::new() };
         if is_header {
@@ -256,12 +262,20 @@ impl Earthkey {
     }
 
     /// Refuses a login of another account than is meant; returns its grant and its account.
-    fn check_account(&self, source: &Source, keep: &Keep<'_>, want: &Want) -> Result<([u8; 16], Account)> {
-        // Torn, it may be whole at the next look.
-        let contents = keep.contents().ok().flatten().unwrap_or_default();
+    async fn check_account(
+        &self,
+        source: &Source,
+        keep: &Keep<'_>,
+        want: &Want,
+    ) -> Result<([u8; 16], Account)> {
+        let contents = match keep.contents() {
+            Ok(Some(contents)) => contents,
+            // Torn or away, it may be there again at the next look; a damaged home is others' to tell.
+            _ => keep.settled().await.ok().flatten().unwrap_or_default(),
+        };
         let entries = keep.ledger()?.entries;
-        let binding = entries.binding_of(contents.fingerprint());
-        let account = Account::of(&contents, binding, source.account.as_ref());
+        let identity = entries.identity_of(contents.fingerprint());
+        let account = Account::of(&contents, identity, source.account.as_ref());
         self.served.check(&source.login, want, &account)?;
         Ok((grant_of(&contents), account))
     }
@@ -301,7 +315,9 @@ impl Earthkey {
         let arguments = Arguments { login: Some(&name), scopes: &scopes, audience, form };
         let clock = clock(&self.host);
         let record = self.host.records.find(&arguments, self.host.env.environment(), &clock)?;
-        if !self.served.may_have(login, want, record.grant) {
+        // Who goes on has to know whose token it is; the first answer is looked up for that.
+        let is_to_be_known = self.exchanges.is_some() && !self.served.has_served(login);
+        if is_to_be_known || !self.served.may_have(login, want, record.grant) {
             return None;
         }
         let access = access_of(&record);
@@ -419,7 +435,7 @@ impl Earthkey {
 
     async fn ask(&self, login: &Login, question: Question) -> Result<Checked> {
         let login = login.clone();
-        self.exchanging(|here| async move { here.ask_here(&login, question).await }).await
+        self.apart(|here| async move { here.ask_here(&login, question).await }).await
     }
 
     async fn ask_here(&self, login: &Login, question: Question) -> Result<Checked> {
@@ -428,7 +444,7 @@ impl Earthkey {
         let source = system::resolve(&cx, login).await?;
         let keep = self.keep(&source).await?;
         using::check_issuer(&self.host, &source, &keep)?;
-        self.check_account(&source, &keep, &Want::default())?;
+        self.check_account(&source, &keep, &Want::default()).await?;
         let grant = keep.contents()?.and_then(|contents| contents.grant);
         let force = matches!(grant, Some(Grant::ClientCredentials(_))) && login.system == System::Oidc;
         let want = Want { force, insists: true, ..Want::default() };
@@ -460,17 +476,22 @@ impl Earthkey {
 
     /// Returns whose login it is: as recorded at sign-in, else as the system says.
     pub async fn whoami(&self, login: &Login) -> Result<String> {
+        let login = login.clone();
+        self.apart(|here| async move { here.whose(&login).await }).await
+    }
+
+    async fn whose(&self, login: &Login) -> Result<String> {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let source = system::resolve(&cx, login).await?;
         let keep = self.keep(&source).await?;
         let grant = keep.contents()?.and_then(|contents| contents.fingerprint());
         let entries = keep.ledger()?.entries;
-        let recorded = entries.binding_of(grant).and_then(|binding| binding.account.clone());
+        let recorded = entries.identity_of(grant).and_then(|binding| binding.account.clone());
         if let Some(account) = recorded.or(source.account) {
             return Ok(account);
         }
-        let checked = self.ask(login, Question::WhoseIsIt).await?;
+        let checked = self.ask_here(login, Question::WhoseIsIt).await?;
         checked.account.ok_or_else(|| {
             Error::refused(format!("`{}` does not say whose token it is", checked.called))
                 .hint(format!("see what is known of it: `earthkey status {login}`"))
@@ -480,8 +501,13 @@ impl Earthkey {
     /// Ends a login: its grant, its records, its ledger; at the provider too where asked. What is
     /// remembered of it stays for the next sign-in, and is forgotten where there is no login any more.
     pub async fn logout(&self, login: &Login, revoke: bool) -> Result<LoggedOut> {
+        let login = login.clone();
+        self.apart(|here| async move { here.end(&login, revoke).await }).await
+    }
+
+    async fn end(&self, login: &Login, revoke: bool) -> Result<LoggedOut> {
         let config = Config::load(&self.host)?;
-        let ended = self.end(&config, login, revoke).await?;
+        let ended = self.sign_out(&config, login, revoke).await?;
         if ended.was_signed_in || config.profile(login) == Profile::default() {
             return Ok(ended);
         }
@@ -489,7 +515,7 @@ impl Earthkey {
         Ok(LoggedOut { forgotten: true, ..ended })
     }
 
-    async fn end(&self, config: &Config, login: &Login, revoke: bool) -> Result<LoggedOut> {
+    async fn sign_out(&self, config: &Config, login: &Login, revoke: bool) -> Result<LoggedOut> {
         let cx = Context::new(&self.host, config);
         let nothing = LoggedOut { was_signed_in: false, revoked: false, forgotten: false };
         if system::is_by_key(&cx, login) {
@@ -557,7 +583,12 @@ impl Earthkey {
     async fn revoke(&self, source: &Source, keep: &Keep<'_>) -> Result<bool> {
         // An old copy may have been written back; the newest token is the one that lives.
         let contents = match keep.try_lease()? {
-            Some(lease) => keep.adopt(&lease).await?.map(|held| held.contents),
+            Some(lease) => match keep.adopt(&lease).await {
+                Ok(held) => held.map(|held| held.contents),
+                // What it holds is spent, and the newest is not known: there is nothing to revoke.
+                Err(error) if error.kind() == ErrorKind::LoginRequired => None,
+                Err(error) => return Err(error),
+            },
             None => keep.contents()?,
         };
         let grant = contents.and_then(|contents| contents.grant);

@@ -66,7 +66,8 @@ pub struct Want {
     pub scopes: Option<Vec<String>>,
     /// For whom it is, if not the login's own audience.
     pub audience: Option<String>,
-    /// Whose it has to be, as `whoami` says it or by its `sub`.
+    /// Whose it has to be: the account as recorded at sign-in, which `status` shows, or its `sub`. A
+    /// login of which neither is known is refused.
     pub account: Option<String>,
     /// A token that a server has rejected: refresh if this very one is still held.
     pub reject: Option<Fingerprint>,
@@ -251,9 +252,9 @@ impl Refresh<'_> {
                     Landed::Ours(held) => return self.serve(*attempt, response, &held).await,
                     Landed::Moved => attempt.into_lease(),
                     Landed::Stranger(who) => {
-                        let error = self.login_required("the provider has answered for another account");
-                        attempt.set_apart(&error.to_string()).await?;
-                        return Err(error.caused_by(who));
+                        let retry_in = outcome::back_off(&attempt);
+                        attempt.set_apart(&who, retry_in).await?;
+                        return Err(self.stranger(who));
                     }
                 },
                 outcome::Sent::Moved(lease) => lease,
@@ -360,6 +361,7 @@ impl Refresh<'_> {
             OutcomeKind::Failed => Err(Error::network(outcome.message.clone())
                 .caused_by("another process tried just now, and this one waited for it")
                 .hint("look at the network and try again")),
+            OutcomeKind::Stranger => Err(self.stranger(outcome.message.clone())),
             OutcomeKind::Landed => {
                 // Forced or not, it was obtained after this caller asked for it.
                 let access = self.provider.at_hand(&contents).filter(|access| self.may_serve(access));
@@ -370,10 +372,11 @@ impl Refresh<'_> {
 
     /// A token that is still valid is served whatever a refresh says.
     fn serve_held_despite(&self, error: Error) -> Result<Access> {
-        if self.want.force || error.kind() == ErrorKind::LoginRequired {
+        let contents = self.keep.contents().ok().flatten().unwrap_or_default();
+        let is_signed_out = contents.fingerprint().is_none();
+        if self.want.force || is_signed_out {
             return Err(error);
         }
-        let contents = self.keep.contents().ok().flatten().unwrap_or_default();
         let held = self.provider.at_hand(&contents).filter(|access| self.may_serve(access));
         let Some(access) = held else { return Err(error) };
         self.host.interaction.tell(&Notice::Warning(&format!(
@@ -415,6 +418,10 @@ impl Refresh<'_> {
 
     fn login_required(&self, why: &str) -> Error {
         Error::login_required(why).hint(self.sign_in_hint())
+    }
+
+    fn stranger(&self, who: String) -> Error {
+        self.login_required("the provider has answered for another account").caused_by(who)
     }
 
     fn refused(&self, refusal: Option<&Remembered>, grant: Option<&Grant>) -> Error {

@@ -29,7 +29,8 @@ pub struct Cached<'a> {
 }
 
 impl Earthkey {
-    /// Returns a token of a login that is kept at hand. Reads nothing yet.
+    /// Returns a token of a login that is kept at hand. Reads nothing yet. Where [`Earthkey::open`] opened
+    /// the logins, none is at hand before [`Cached::obtain`] or [`Earthkey::token`] has looked whose it is.
     pub fn cached(&self, login: &Login, want: &Want) -> Cached<'_> {
         let boot_id = self.host.clock.boot_id();
         Cached { earthkey: self, login: login.clone(), want: want.clone(), held: None, boot_id }

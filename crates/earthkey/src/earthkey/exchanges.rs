@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::Host;
+use crate::host::Http;
 use crate::host::Process;
 use crate::host::process::Owner;
 
@@ -39,6 +40,7 @@ struct Worker {
     /// The process that began the thread: a forked child has inherited no thread.
     pid: u32,
     tasks: mpsc::UnboundedSender<Task>,
+    http: Arc<dyn Http>,
     thread: JoinHandle<()>,
 }
 
@@ -55,9 +57,10 @@ impl Exchanges {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        let (tasks, http) = self.worker()?;
         let (on_their_way, mut sent) = watch::channel(0);
         let process = Arc::new(Watched { process: self.host.process.clone(), on_their_way });
-        let exchange = exchange(Host { process, ..self.host.clone() });
+        let exchange = exchange(Host { http, process, ..self.host.clone() });
         let (mut answer, answered) = oneshot::channel();
         let task = async move {
             let forsaken = async {
@@ -72,11 +75,12 @@ impl Exchanges {
             };
             outcome.map(|outcome| answer.send(outcome));
         };
-        self.begin(Box::pin(task))?;
+        tasks.send(Box::pin(task)).map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    fn begin(&self, task: Task) -> Result<()> {
+    /// Returns where to send tasks, and the network that they are to use.
+    fn worker(&self) -> Result<(mpsc::UnboundedSender<Task>, Arc<dyn Http>)> {
         let pid = self.host.process.owner().pid;
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inherited) = worker.take_if(|worker| worker.pid != pid) {
@@ -85,27 +89,27 @@ impl Exchanges {
         }
         let worker = match &mut *worker {
             Some(worker) => worker,
-            none => none.insert(Worker::begin(pid)?),
+            none => none.insert(Worker::begin(pid, self.host.http.clone())?),
         };
-        worker.tasks.send(task).map_err(|_| gone())
+        Ok((worker.tasks.clone(), worker.http.clone()))
     }
 }
 
 impl Worker {
-    fn begin(pid: u32) -> Result<Self> {
+    fn begin(pid: u32, http: Arc<dyn Http>) -> Result<Self> {
         let failed = |error| Error::internal("the thread for exchanges cannot be started").caused_by(error);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (tasks, given) = mpsc::unbounded_channel();
         let thread = thread::Builder::new().name("earthkey".into());
         let thread = thread.spawn(move || work(&runtime, given)).map_err(failed)?;
-        Ok(Self { pid, tasks, thread })
+        Ok(Self { pid, tasks, http: http.for_another_runtime(), thread })
     }
 }
 
 impl Drop for Exchanges {
     fn drop(&mut self) {
         let worker = self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Worker { pid, tasks, thread }) = worker else { return };
+        let Some(Worker { pid, tasks, thread, .. }) = worker else { return };
         drop(tasks);
         if pid != self.host.process.owner().pid || thread.thread().id() == thread::current().id() {
             std::mem::forget(thread);
@@ -136,7 +140,7 @@ struct Watched {
 }
 
 struct Hold {
-    _signals: Box<dyn Send>,
+    _signals: Box<dyn Send + Sync>,
     on_their_way: watch::Sender<usize>,
 }
 
@@ -163,7 +167,7 @@ impl Process for Watched {
         self.process.user_id()
     }
 
-    fn hold_signals(&self) -> Box<dyn Send> {
+    fn hold_signals(&self) -> Box<dyn Send + Sync> {
         self.on_their_way.send_modify(|grants| *grants += 1);
         Box::new(Hold { _signals: self.process.hold_signals(), on_their_way: self.on_their_way.clone() })
     }

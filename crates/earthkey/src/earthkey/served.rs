@@ -11,9 +11,12 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::printable;
 use crate::login::Login;
 use crate::oauth::jose;
 use crate::refresh::Want;
+use crate::secret::AccessToken;
+use crate::secret::IdToken;
 use crate::store::Contents;
 use crate::store::ledger::Binding;
 
@@ -38,14 +41,18 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Returns whose the contents of a home are; `binding` is what is recorded of this very grant.
-    pub(super) fn of(contents: &Contents, binding: Option<&Binding>, name: Option<&String>) -> Self {
-        let recorded = binding.and_then(|binding| binding.subject.clone());
-        let claims = contents.access_token.as_ref().and_then(|token| jose::peek(token.expose()));
-        let claimed = || claims?.get("sub").and_then(Value::as_str).map(str::to_owned);
+    /// Returns whose the contents of a home are: as recorded of this very grant, else as the tokens in the
+    /// home say. Nobody else's word is at hand, and nothing is granted by it: it can only be refused.
+    pub(super) fn of(contents: &Contents, identity: Option<&Binding>, name: Option<&String>) -> Self {
+        let id_token = contents.id_token.as_ref().map(IdToken::expose);
+        let access_token = contents.access_token.as_ref().map(AccessToken::expose);
+        let claimed = || {
+            let claims = [id_token, access_token].into_iter().flatten().find_map(jose::peek)?;
+            claims.get("sub").and_then(Value::as_str).map(str::to_owned)
+        };
         Self {
-            subject: recorded.or_else(claimed),
-            name: binding.and_then(|binding| binding.account.clone()).or_else(|| name.cloned()),
+            subject: identity.and_then(|identity| identity.subject.clone()).or_else(claimed),
+            name: identity.and_then(|identity| identity.account.clone()).or_else(|| name.cloned()),
         }
     }
 
@@ -70,7 +77,7 @@ impl Account {
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name.as_ref().or(self.subject.as_ref()) {
-            Some(known) => write!(f, "`{}`", crate::error::printable(known, 100)),
+            Some(known) => write!(f, "`{}`", printable(known, 100)),
             None => f.write_str("an unknown account"),
         }
     }
@@ -90,7 +97,11 @@ impl Served {
     /// Refuses another account than the caller named, or than this handle has served before.
     pub(super) fn check(&self, login: &Login, want: &Want, account: &Account) -> Result<()> {
         if let Some(wanted) = want.account.as_ref().filter(|wanted| !account.is(wanted)) {
-            let wanted = crate::error::printable(wanted, 100);
+            let wanted = printable(wanted, 100);
+            if !account.is_known() {
+                return Err(Error::login_required(format!("it is not known whose login `{login}` is"))
+                    .hint(format!("sign in as `{wanted}`, so that it is: `earthkey login {login}`")));
+            }
             return Err(Error::login_required(format!(
                 "`{login}` is the login of {account}, not of `{wanted}`"
             ))
@@ -109,11 +120,22 @@ impl Served {
         }
     }
 
+    /// Returns whether a login was served before.
+    pub(super) fn has_served(&self, login: &Login) -> bool {
+        self.last().contains_key(&login.to_string())
+    }
+
     /// Remembers what was served. What is not known of an account any more is believed to be as it was.
     pub(super) fn remember(&self, login: &Login, grant: [u8; 16], account: Account) {
         let mut last = self.last();
-        let before = last.remove(&login.to_string()).map(|last| last.account);
-        let account = if account.is_known() { account } else { before.unwrap_or_default() };
+        let before = last.remove(&login.to_string()).map(|last| last.account).unwrap_or_default();
+        // Another program's refresh leaves the subject, and nobody who says what people call it.
+        let is_same = account.subject.is_some() && account.subject == before.subject;
+        let account = match account {
+            Account { subject, name: None } if is_same => Account { subject, name: before.name },
+            account if account.is_known() => account,
+            _ => before,
+        };
         last.insert(login.to_string(), Last { grant, account });
     }
 

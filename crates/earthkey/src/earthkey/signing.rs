@@ -1,6 +1,7 @@
 //! Signing in: flow, account, home.
 
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::Earthkey;
 use super::GIVEN;
@@ -86,6 +87,11 @@ struct Granted {
 impl Earthkey {
     /// Signs in.
     pub async fn login(&self, login: &Login, options: &LoginOptions) -> Result<SignedIn> {
+        let (login, options) = (login.clone(), options.clone());
+        self.apart(|here| async move { here.sign_in(&login, &options).await }).await
+    }
+
+    async fn sign_in(&self, login: &Login, options: &LoginOptions) -> Result<SignedIn> {
         if let Some(flow) = options.flow {
             check_attended(login, flow, options)?;
         }
@@ -158,6 +164,11 @@ impl Earthkey {
 
     /// Begins a sign-in that [`Earthkey::finish_login`] ends, maybe in another process.
     pub async fn begin_login(&self, login: &Login, options: &LoginOptions) -> Result<Begun> {
+        let (login, options) = (login.clone(), options.clone());
+        self.apart(|here| async move { here.begin(&login, &options).await }).await
+    }
+
+    async fn begin(&self, login: &Login, options: &LoginOptions) -> Result<Begun> {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let signing = system::plan(&cx, login, options).await?;
@@ -186,6 +197,11 @@ impl Earthkey {
 
     /// Ends a sign-in that [`Earthkey::begin_login`] began, with what the browser ended at.
     pub async fn finish_login(&self, login: &Login, pasted: &str, options: LoginOptions) -> Result<SignedIn> {
+        let (login, pasted) = (login.clone(), Zeroizing::new(pasted.to_owned()));
+        self.apart(|here| async move { here.finish(&login, &pasted, options).await }).await
+    }
+
+    async fn finish(&self, login: &Login, pasted: &str, options: LoginOptions) -> Result<SignedIn> {
         let (waiting, asked) = pending::look(&self.host, login)?;
         let options = LoginOptions {
             url: asked.url.clone().or(options.url),

@@ -106,6 +106,10 @@ impl fmt::Display for State {
 impl Earthkey {
     /// Returns how every login stands.
     pub async fn status_of_all(&self) -> Result<Vec<Status>> {
+        self.apart(|here| async move { here.look_at_all().await }).await
+    }
+
+    async fn look_at_all(&self) -> Result<Vec<Status>> {
         let config = Config::load(&self.host)?;
         // Where every system is led astray there is one fault, and not one of each.
         Context::new(&self.host, &config).sandbox()?;
@@ -116,7 +120,7 @@ impl Earthkey {
                 Ok(logins) => {
                     for login in logins {
                         // One login that cannot be looked at must not hide the others.
-                        let status = self.status(&login).await;
+                        let status = self.look_at(&login).await;
                         all.push(status.unwrap_or_else(|error| broken(&login, &error, None)));
                     }
                 }
@@ -132,6 +136,11 @@ impl Earthkey {
 
     /// Returns how a login stands.
     pub async fn status(&self, login: &Login) -> Result<Status> {
+        let login = login.clone();
+        self.apart(|here| async move { here.look_at(&login).await }).await
+    }
+
+    async fn look_at(&self, login: &Login) -> Result<Status> {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let source = match system::resolve(&cx, login).await {
@@ -200,7 +209,9 @@ impl Earthkey {
         let reason = refused.or_else(|| pending(reading.ledger.state, &entries));
         let binding = entries.binding_of(contents.fingerprint()).cloned().unwrap_or_default();
         let known = |text: String| Some(text).filter(|text| !text.is_empty());
-        let Binding { account, flow, scopes, granted_at, .. } = binding;
+        let Binding { flow, scopes, granted_at, .. } = binding;
+        let account =
+            entries.identity_of(contents.fingerprint()).and_then(|identity| identity.account.clone());
         let scopes = Some(scopes).filter(|scopes| !scopes.is_empty()).or_else(|| {
             access.as_ref().map(|access| access.scopes.clone()).filter(|scopes| !scopes.is_empty())
         });

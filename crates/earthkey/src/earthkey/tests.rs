@@ -24,6 +24,8 @@ use crate::host::http::Request;
 use crate::host::http::Response;
 use crate::host::http::SendError;
 use crate::host::scripted::World;
+use crate::secret::AccessToken;
+use crate::secret::RefreshToken;
 
 const FILE: &str = "/home/ada/.earthscope/default/tokens.json";
 
@@ -85,6 +87,10 @@ impl Http for Gate {
             self.permits.acquire().await.expect("never closed").forget();
             self.http.send(request).await
         })
+    }
+
+    fn for_another_runtime(self: Arc<Self>) -> Arc<dyn Http> {
+        self
     }
 }
 
@@ -209,6 +215,62 @@ async fn a_login_that_becomes_somebody_elses_is_an_error_to_who_has_used_it() {
     assert_eq!(world.http.requests().len(), before + 1);
 }
 
+/// Puts a login of ada's into the home, recorded as a sign-in records it.
+async fn sign_in(world: &World) {
+    let host = world.host(70);
+    let source = {
+        let config = Config::load(&host).unwrap();
+        system::resolve(&Context::new(&host, &config), &earthscope()).await.unwrap()
+    };
+    let keep = Keep::open(&host, &source.home).unwrap().unwrap();
+    let contents = Contents {
+        grant: Some(Grant::RefreshToken(RefreshToken::new("r0"))),
+        access_token: Some(AccessToken::new(token_of("ada", 0))),
+        ..Contents::default()
+    };
+    let binding = Binding {
+        issuer: source.issuer.clone(),
+        subject: Some("ada".into()),
+        account: Some("ada@example.org".into()),
+        ..Binding::default()
+    };
+    keep.put(&contents, binding).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_recorded_of_a_sign_in_is_not_believed_of_another_programs() {
+    let (world, login) = (world(), earthscope());
+    sign_in(&world).await;
+    let adas = Want { account: Some("ada@example.org".into()), ..Want::default() };
+    let earthkey = Earthkey::in_foreground(world.host(1));
+    assert_eq!(earthkey.token(&login, &adas).await.unwrap().access.token.expose(), token_of("ada", 0));
+    // The SDK signs bea in; her token is still good, and nobody refreshes.
+    let by_bea = format!(r#"{{"access_token": "{}", "refresh_token": "beas"}}"#, token_of("bea", 60));
+    world.fs.put(FILE, by_bea.as_bytes());
+    world.records.clear();
+    for want in [&adas, &Want::default()] {
+        let error = earthkey.token(&login, want).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LoginRequired, "{error}");
+    }
+    assert!(world.http.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_handle_that_begins_with_a_record_knows_whose_it_is_all_the_same() {
+    let (world, login) = (world(), earthscope());
+    Earthkey::in_foreground(world.host(1)).token(&login, &Want::default()).await.unwrap();
+    let earthkey = Earthkey::open(world.host(2));
+    assert_eq!(
+        earthkey.token(&login, &Want::default()).await.unwrap().access.token.expose(),
+        token_of("ada", 1)
+    );
+    assert_eq!(world.http.requests().len(), 1);
+    let by_bea = format!(r#"{{"access_token": "{}", "refresh_token": "beas"}}"#, token_of("bea", 60));
+    world.fs.put(FILE, by_bea.as_bytes());
+    world.records.clear();
+    assert!(earthkey.token(&login, &Want::default()).await.is_err());
+}
+
 #[tokio::test]
 async fn who_names_an_account_gets_that_one_or_an_error() {
     let (world, login) = (world(), earthscope());
@@ -217,8 +279,8 @@ async fn who_names_an_account_gets_that_one_or_an_error() {
     // Of a bare refresh token nobody knows whose it is.
     let error = earthkey.token(&login, &wanted("ada")).await.unwrap_err();
     insta::assert_snapshot!(shown(&error), @r"
-    LoginRequired: `earthscope` is the login of an unknown account, not of `ada`
-    hint: sign in as `ada`: `earthkey login earthscope`
+    LoginRequired: it is not known whose login `earthscope` is
+    hint: sign in as `ada`, so that it is: `earthkey login earthscope`
     ");
     assert!(world.http.requests().is_empty());
     earthkey.token(&login, &Want::default()).await.unwrap();

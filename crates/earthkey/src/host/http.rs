@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -21,6 +22,10 @@ pub const MAX_BODY: usize = 1024 * 1024;
 pub trait Http: Send + Sync {
     /// Sends `request` and reads the whole answer.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, SendError>>;
+
+    /// Returns the same network for another thread or process: a connection lives with the runtime that
+    /// made it, and is of no use to another.
+    fn for_another_runtime(self: Arc<Self>) -> Arc<dyn Http>;
 }
 
 /// A request whose secrets do not show in `Debug`.

@@ -20,7 +20,7 @@ pub trait Process: Send + Sync {
 
     /// Makes SIGINT, SIGTERM and SIGHUP wait until the answer is dropped: a grant is on its way
     /// to be spent, and what comes back must be kept.
-    fn hold_signals(&self) -> Box<dyn Send>;
+    fn hold_signals(&self) -> Box<dyn Send + Sync>;
 }
 
 /// Names a process across reuse of its number, containers and hosts.

@@ -124,7 +124,7 @@ impl Process for RealProcess {
         rustix::process::geteuid().as_raw()
     }
 
-    fn hold_signals(&self) -> Box<dyn Send> {
+    fn hold_signals(&self) -> Box<dyn Send + Sync> {
         self.holds.fetch_add(1, Ordering::SeqCst);
         Box::new(Hold(self.holds.clone()))
     }

@@ -232,6 +232,10 @@ impl Http for ScriptedHttp {
             (self.answer)(&request)
         })
     }
+
+    fn for_another_runtime(self: Arc<Self>) -> Arc<dyn Http> {
+        self
+    }
 }
 
 /// A person who answers prompts from a list and remembers what was said.
@@ -295,6 +299,13 @@ impl Interaction for ScriptedPerson {
 #[derive(Default)]
 pub struct ScriptedRecords(Mutex<BTreeMap<String, Record>>);
 
+impl ScriptedRecords {
+    /// Removes all, as if what they depend on had changed.
+    pub fn clear(&self) {
+        self.0.lock().expect("no test panics while holding it").clear();
+    }
+}
+
 impl Records for ScriptedRecords {
     fn find(
         &self,
@@ -342,7 +353,7 @@ impl Process for ScriptedProcess {
         files::USER
     }
 
-    fn hold_signals(&self) -> Box<dyn Send> {
+    fn hold_signals(&self) -> Box<dyn Send + Sync> {
         Box::new(())
     }
 }

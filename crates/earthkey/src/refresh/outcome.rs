@@ -64,7 +64,6 @@ impl<'a> Send<'a> {
     /// Sends the grant until an outcome stands; the attempt is ended with it, or carries the
     /// durable answer.
     pub(super) async fn run<'k>(&self, mut attempt: Attempt<'k>) -> Result<Sent<'k>> {
-        let _signals = self.host.process.hold_signals();
         let mut tries = 0;
         let mut sent_before = false;
         loop {
@@ -88,7 +87,12 @@ impl<'a> Send<'a> {
                 return end(attempt, error, sent_before, 0).await;
             }
             self.tell("the grant is sent");
-            match exchange(self.host, request).await {
+            attempt.hold_signals();
+            let exchanged = exchange(self.host, request).await;
+            if !matches!(exchanged, Exchanged::Answered { .. }) {
+                attempt.release_signals();
+            }
+            match exchanged {
                 Exchanged::Answered { body, response } => {
                     match attempt.answer(&body).await {
                         Ok(()) => self.tell("the answer is durable in the ledger"),

@@ -17,6 +17,7 @@ use super::look::look_settled;
 use super::places::unusable;
 use super::slot::Contents;
 use super::slot::Grant;
+use super::stranger;
 use super::swap::FileLock;
 use super::swap::Replaceable;
 use super::swap::Swap;
@@ -85,10 +86,10 @@ impl Keep<'_> {
             }
             if is_base || is_spent {
                 let body = entries.answer().unwrap_or_default();
-                if let Some(who) = self.stranger_in(entries.base(), &body)? {
-                    let message = "the provider has answered for another account";
-                    self.host.interaction.tell(&Notice::Warning(&format!("{message}: {who}")));
-                    let failure = Outcome::new(OutcomeKind::Failed, message, self.host.clock.now());
+                if let Some(who) = stranger::in_answer(&body, entries.identity_of(entries.base())) {
+                    let warning = format!("the provider has answered for another account: {who}");
+                    self.host.interaction.tell(&Notice::Warning(&warning));
+                    let failure = Outcome::new(OutcomeKind::Stranger, &who, self.host.clock.now());
                     self.set_apart(entries.base(), &body, failure).await?;
                     return Ok(None);
                 }
@@ -189,8 +190,12 @@ impl Keep<'_> {
         let mut file = self.open_ledger().await?;
         let entries = &mut file.ledger.entries;
         self.remove_temporary(entries.temporary.as_ref())?;
+        // A sign-in of ours during an attempt at the login before.
+        let newest = entries.newest().map(|newest| newest.fingerprint());
+        let is_of_the_login = newest.is_some() && newest == contents.fingerprint();
         entries.exchange_base();
         entries.set_newest(self.successor_to_keep(contents));
+        entries.forget_apart();
         entries.refusals.clear();
         let found = contents.fingerprint().map(|found| found.to_string());
         if let Some(arriving) = entries.arriving.take()
@@ -198,12 +203,14 @@ impl Keep<'_> {
         {
             entries.binding = Some(arriving.binding);
         } else if found.is_some()
+            && !is_of_the_login
             && let Some(binding) = &mut entries.binding
         {
             // Somebody else signed in or refreshed: where it goes to is the same, whose it is need
             // not be.
             binding.account = None;
             binding.subject = None;
+            binding.subject_issuer = None;
         }
         file.ledger.start_anew();
         self.save(&mut file)

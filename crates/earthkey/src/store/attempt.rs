@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::keep::Keep;
 use super::keep::Landed;
 use super::lease::Lease;
+use super::ledger::Binding;
 use super::ledger::Ledger;
 use super::ledger::Outcome;
 use super::ledger::OutcomeKind;
@@ -15,6 +16,7 @@ use super::look::look_settled;
 use super::places::unusable;
 use super::slot::Contents;
 use super::slot::Rotation;
+use super::stranger;
 use crate::error::Error;
 use crate::error::Result;
 use crate::oauth::token;
@@ -24,6 +26,8 @@ pub struct Attempt<'k> {
     keep: &'k Keep<'k>,
     lease: Lease,
     base: Contents,
+    /// Whose the base is, as far as recorded: somebody else may sign in before the answer comes.
+    identity: Option<Binding>,
     temporary: Option<Temporary>,
     /// Whether an earlier attempt may have sent this very grant and got no answer.
     may_be_spent: bool,
@@ -33,6 +37,8 @@ pub struct Attempt<'k> {
     failures: u32,
     refusals: Vec<Remembered>,
     answer: Option<Zeroizing<Vec<u8>>>,
+    /// Held from before the grant is sent until its answer is in its place, or nothing is outstanding.
+    signals: Option<Box<dyn Send + Sync>>,
 }
 
 impl Keep<'_> {
@@ -50,6 +56,7 @@ impl Keep<'_> {
         let mut file = self.open_ledger().await?;
         let grant = base.fingerprint();
         let may_be_spent = file.ledger.state == State::Intent && file.ledger.entries.is_base(grant);
+        let identity = file.ledger.entries.identity_of(grant).cloned();
         let has_rotated = file.ledger.entries.spent().next().is_some();
         let failures = file.ledger.failure_of(grant).map_or(0, |failure| failure.failures);
         self.remove_temporary(file.ledger.entries.temporary.as_ref())?;
@@ -78,12 +85,14 @@ impl Keep<'_> {
             keep,
             lease,
             base,
+            identity,
             temporary,
             may_be_spent,
             has_rotated,
             failures,
             refusals,
             answer: None,
+            signals: None,
         })
     }
 
@@ -135,6 +144,16 @@ impl Attempt<'_> {
         Ok(contents.and_then(|contents| contents.fingerprint()) == self.base.fingerprint())
     }
 
+    /// Makes signals wait: the grant is on its way from now on.
+    pub fn hold_signals(&mut self) {
+        self.signals = Some(self.keep.host.process.hold_signals());
+    }
+
+    /// Lets signals through: there is no answer that could be lost.
+    pub fn release_signals(&mut self) {
+        self.signals = None;
+    }
+
     /// Returns whether an earlier attempt may have sent this very grant and got no answer.
     pub fn may_be_spent(&self) -> bool {
         self.may_be_spent
@@ -175,7 +194,7 @@ impl Attempt<'_> {
     /// Lands the answer in the home, unless somebody else put another login there, or logged out.
     pub async fn land(&self) -> Result<Landed> {
         let body = self.answer.as_ref().ok_or_else(|| Error::internal("there is no answer to land"))?;
-        if let Some(who) = self.keep.stranger_in(self.base.fingerprint(), body)? {
+        if let Some(who) = stranger::in_answer(body, self.identity.as_ref()) {
             return Ok(Landed::Stranger(who));
         }
         let contents = self.base.after_body(body);
@@ -193,8 +212,8 @@ impl Attempt<'_> {
     }
 
     /// Keeps the answer apart, which is for somebody else; `message` tells those who wait for it.
-    pub async fn set_apart(self, message: &str) -> Result<()> {
-        let failure = self.failure(message, 0);
+    pub async fn set_apart(self, message: &str, retry_in: u64) -> Result<()> {
+        let failure = Outcome { kind: OutcomeKind::Stranger, ..self.failure(message, retry_in) };
         let body = self.answer.as_deref().map(Vec::as_slice).unwrap_or_default();
         self.keep.set_apart(self.base.fingerprint(), body, failure).await
     }

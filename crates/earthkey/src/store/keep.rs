@@ -26,7 +26,6 @@ use super::slot::Damage;
 use super::slot::Home;
 use super::slot::Privacy;
 use super::slot::Rotation;
-use super::stranger;
 use super::swap::FileLock;
 use super::swap::Landing;
 use super::swap::Replaceable;
@@ -178,7 +177,8 @@ impl<'a> Keep<'a> {
 
     /// Puts a new grant into the home: a person's login.
     pub async fn put(&self, contents: &Contents, binding: Binding) -> Result<Held> {
-        let grant = contents.fingerprint().filter(|_| self.keeps_no_successors());
+        // Where no newest token is kept to tell by, the binding names what it is of.
+        let grant = contents.fingerprint().filter(|_| self.successor_to_keep(contents).is_none());
         let binding = Binding { grant: grant.map(|grant| grant.to_string()), ..binding };
         let lock = FileLock::take(&self.places, self.host).await?;
         let arriving = contents
@@ -196,14 +196,16 @@ impl<'a> Keep<'a> {
         };
         // A refresh of the former grant may be under way elsewhere; it will find another grant
         // in the home and adopt it. What the ledger says of it is worth nothing any more.
-        self.update(|ledger| {
-            ledger.start_anew();
-            ledger.entries.refusals.clear();
-            ledger.entries.set_newest(self.successor_to_keep(contents));
-            ledger.entries.binding = Some(binding);
-            ledger.entries.arriving = None;
-        })
-        .await?;
+        let mut ledger_file = self.open_ledger().await?;
+        ledger_file.ledger.start_anew();
+        let entries = &mut ledger_file.ledger.entries;
+        entries.forget_apart();
+        entries.refusals.clear();
+        entries.set_newest(self.successor_to_keep(contents));
+        entries.binding = Some(binding);
+        entries.arriving = None;
+        // What was known of the former login is wiped with the state before this one.
+        self.save(&mut ledger_file)?;
         Ok(Held { contents: contents.clone(), file })
     }
 
@@ -237,7 +239,7 @@ impl<'a> Keep<'a> {
             // Should the attempt under way be cut short, its file is found by this name.
             let Entries { temporary, .. } = std::mem::take(&mut file.ledger.entries);
             file.ledger.entries.temporary = temporary;
-            file.save().map_err(|error| unusable("cannot write", &self.places.ledger, error))?;
+            self.save(&mut file)?;
         }
         Ok(has_cleared)
     }
@@ -276,11 +278,6 @@ impl<'a> Keep<'a> {
         })
     }
 
-    /// Says for whom an answer to `base` is, if not for whom the login is of.
-    pub(super) fn stranger_in(&self, base: Option<Fingerprint>, body: &[u8]) -> Result<Option<String>> {
-        Ok(stranger::in_answer(body, self.ledger()?.entries.binding_of(base)))
-    }
-
     /// Keeps an answer to `base` that is for somebody else, unless the ledger is another login's by now.
     pub(super) async fn set_apart(
         &self,
@@ -292,8 +289,10 @@ impl<'a> Keep<'a> {
         if file.ledger.entries.base() == base {
             self.remove_temporary(file.ledger.entries.temporary.as_ref())?;
             file.ledger.start_anew();
-            file.ledger.entries.set_apart(base, body);
-            file.ledger.entries.outcome = Some(failure);
+            let entries = &mut file.ledger.entries;
+            entries.set_base(base);
+            entries.set_apart(base, body);
+            entries.outcome = Some(failure);
             self.save(&mut file)?;
         }
         Ok(())
@@ -318,6 +317,7 @@ impl<'a> Keep<'a> {
             }
             self.remove_temporary(entries.temporary.as_ref())?;
             file.ledger.start_anew();
+            file.ledger.entries.forget_apart();
             file.ledger.state = State::Landed;
             file.ledger.entries.refusals.clear();
             file.ledger.entries.outcome = Some(failure.unwrap_or(landed));

@@ -135,6 +135,8 @@ pub enum OutcomeKind {
     Refused,
     /// With nothing: a later caller may try again.
     Failed,
+    /// With an answer for another account.
+    Stranger,
 }
 
 /// A refusal that need not be asked for again before `until`.
@@ -206,14 +208,14 @@ impl Ledger {
     /// Returns how the last attempt with `grant` failed, if it did.
     pub fn failure_of(&self, grant: Option<Fingerprint>) -> Option<&Outcome> {
         let outcome = self.entries.outcome.as_ref()?;
-        (outcome.kind == OutcomeKind::Failed && self.entries.is_base(grant)).then_some(outcome)
+        let has_failed = matches!(outcome.kind, OutcomeKind::Failed | OutcomeKind::Stranger);
+        (has_failed && self.entries.is_base(grant)).then_some(outcome)
     }
 
     /// Ends the attempt under way without an outcome.
     pub fn start_anew(&mut self) {
         self.state = State::Idle;
         self.entries.set_answer(None);
-        self.entries.apart = None;
         self.entries.set_base(None);
         self.entries.temporary = None;
         self.entries.outcome = None;
@@ -262,6 +264,11 @@ impl Entries {
         self.apart.is_some()
     }
 
+    /// Drops the answer for another account: there is a login again that works, or none any more.
+    pub fn forget_apart(&mut self) {
+        self.apart = None;
+    }
+
     /// Returns the refresh token in the provider's answer.
     pub fn successor(&self) -> Option<RefreshToken> {
         token::refresh_token_in(&self.answer()?)
@@ -271,6 +278,15 @@ impl Entries {
     pub fn binding_of(&self, grant: Option<Fingerprint>) -> Option<&Binding> {
         let grant = grant.map(|grant| grant.to_string());
         self.binding.as_ref().filter(|binding| binding.grant.is_none() || binding.grant == grant)
+    }
+
+    /// Returns whose a grant is, if that is recorded of this very one or of one that it descends from:
+    /// what another program has put into the home may be anybody's.
+    pub fn identity_of(&self, grant: Option<Fingerprint>) -> Option<&Binding> {
+        let is_known = |binding: &&Binding| {
+            binding.grant.is_some() || grant.is_some_and(|grant| self.known().contains(&grant))
+        };
+        self.binding_of(grant).filter(is_known)
     }
 
     /// Returns the newest refresh token.
@@ -316,7 +332,8 @@ impl Entries {
 
     /// Returns whether anything here is about one grant and not about another.
     pub fn is_about_a_grant(&self) -> bool {
-        self.base.is_some() || self.newest.is_some() || self.arriving.is_some() || self.temporary.is_some()
+        let is_under_way = self.base.is_some() || self.arriving.is_some() || self.temporary.is_some();
+        is_under_way || self.newest.is_some() || self.apart.is_some()
     }
 
     /// Makes the answer's refresh token the newest, and what it was obtained with a spent one.

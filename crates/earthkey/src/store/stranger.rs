@@ -17,15 +17,20 @@ pub(super) fn in_answer(body: &[u8], binding: Option<&Binding>) -> Option<String
     let claims = jose::peek(IdToken::expose(&id_token))?;
     let claim = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
     let (named_issuer, named_subject) = (claim("iss"), claim("sub"));
-    if named_issuer == issuer && named_subject == subject {
+    if is_same_issuer(named_issuer, issuer) && named_subject == subject {
         return None;
     }
-    let shown = |text: &str| printable(text, 200);
     Some(format!(
         "the ID token in it is for `{}` at `{}`, and the login is of `{subject}` at `{issuer}`",
-        shown(named_subject),
-        shown(named_issuer),
+        printable(named_subject, 200),
+        printable(named_issuer, 200),
     ))
+}
+
+/// Compares issuers but for a slash at the end, and for the scheme that Google leaves out at times.
+fn is_same_issuer(a: &str, b: &str) -> bool {
+    let bare = |issuer: &str| issuer.trim_start_matches("https://").trim_end_matches('/').to_owned();
+    bare(a) == bare(b)
 }
 
 #[cfg(test)]
@@ -53,13 +58,17 @@ mod tests {
     fn the_same_account_is_no_stranger() {
         let own = body(r#"{"iss":"https://id.example/","sub":"ada"}"#);
         assert_eq!(in_answer(own.as_bytes(), Some(&login())), None);
+        for spelling in ["https://id.example", "id.example"] {
+            let own = body(&format!(r#"{{"iss":"{spelling}","sub":"ada"}}"#));
+            assert_eq!(in_answer(own.as_bytes(), Some(&login())), None, "{spelling}");
+        }
     }
 
     #[test]
     fn another_subject_issuer_or_none_at_all_is_one() {
         for claims in [
             r#"{"iss":"https://id.example/","sub":"bea"}"#,
-            r#"{"iss":"https://id.example","sub":"ada"}"#,
+            r#"{"iss":"https://id.example/other","sub":"ada"}"#,
             r#"{"iss":"https://id.example/"}"#,
         ] {
             let told = in_answer(body(claims).as_bytes(), Some(&login())).expect(claims);

@@ -11,7 +11,7 @@ use crate::secret::Password;
 use crate::secret::RefreshToken;
 
 /// What a person asked for when signing in.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct LoginOptions {
     /// The address: an issuer, an openEO back-end, an EarthScope domain.
     pub url: Option<String>,

@@ -96,6 +96,10 @@ impl crate::host::Http for Timed {
         }
         self.http.send(request)
     }
+
+    fn for_another_runtime(self: Arc<Self>) -> Arc<dyn crate::host::Http> {
+        self
+    }
 }
 
 #[tokio::test]

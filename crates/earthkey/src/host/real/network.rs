@@ -108,6 +108,10 @@ impl Http for RealHttp {
             outcome
         })
     }
+
+    fn for_another_runtime(self: Arc<Self>) -> Arc<dyn Http> {
+        Arc::new(Self::new(self.interaction.clone()))
+    }
 }
 
 /// Tells apart what was never sent from what the server may have acted upon.

@@ -1,5 +1,8 @@
 //! What each outcome of a request means for the grant (REFRESH rules 5 and 8).
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use earthkey_record::ledger::State;
@@ -17,8 +20,11 @@ use super::provider::with_header;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::host::Clock;
+use crate::host::Process;
 use crate::host::http::Response;
 use crate::host::http::SendError;
+use crate::host::process::Owner;
+use crate::host::scripted::WatchedFileSystem;
 use crate::host::scripted::World;
 use crate::store::Keep;
 use crate::store::ledger::Ledger;
@@ -415,6 +421,67 @@ async fn no_error_and_no_word_shows_a_secret() {
         let said = format!("{outcome:?} {:?}", world.person.said());
         assert!(!said.contains("r1.") && !said.contains("a1."), "{said}");
     }
+}
+
+/// Counts who holds signals.
+struct Holds(Arc<dyn Process>, Arc<AtomicUsize>);
+
+struct Hold(Arc<AtomicUsize>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Process for Holds {
+    fn owner(&self) -> Owner {
+        self.0.owner()
+    }
+
+    fn is_dead(&self, owner: &Owner) -> bool {
+        self.0.is_dead(owner)
+    }
+
+    fn current_directory(&self) -> std::io::Result<std::path::PathBuf> {
+        self.0.current_directory()
+    }
+
+    fn user_id(&self) -> u32 {
+        self.0.user_id()
+    }
+
+    fn hold_signals(&self) -> Box<dyn Send + Sync> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Box::new(Hold(self.1.clone()))
+    }
+}
+
+#[tokio::test]
+async fn signals_wait_from_the_request_until_the_answer_is_in_its_place() {
+    let holds = Arc::new(AtomicUsize::new(0));
+    let seen = holds.clone();
+    let answers = std::sync::Mutex::new(vec![Ok(success()), not_sent()]);
+    let world = World::new(move |_| {
+        assert_eq!(seen.load(Ordering::SeqCst), 1, "the grant is on its way");
+        answers.lock().unwrap().pop().expect("an answer")
+    });
+    world.fs.put(PATH, &file("r1.0"));
+    let (seen, exchanges) = (holds.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = exchanges.clone();
+    let fs = WatchedFileSystem::new(&world.fs, move |call, _| {
+        if call == "exchange" {
+            counted.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(seen.load(Ordering::SeqCst), 1, "the answer is not in its place");
+        }
+    });
+    let mut host = world.host(1);
+    host.process = Arc::new(Holds(host.process.clone(), holds.clone()));
+    host.fs = Arc::new(fs);
+    Caller::on(host).token().await.unwrap();
+    assert_eq!(exchanges.load(Ordering::SeqCst), 1);
+    assert_eq!(holds.load(Ordering::SeqCst), 0);
+    assert_eq!(sent(&world), ["r1.0", "r1.0"]);
 }
 
 #[tokio::test]

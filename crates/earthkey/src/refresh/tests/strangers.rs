@@ -12,6 +12,7 @@ use crate::host::http::Response;
 use crate::host::scripted::World;
 use crate::secret::RefreshToken;
 use crate::store::Keep;
+use crate::store::keep::Landed;
 use crate::store::ledger::Binding;
 use crate::store::ledger::Entries;
 use crate::store::tests::PATH;
@@ -93,6 +94,51 @@ async fn an_answer_that_replaces_nothing_leaves_the_login_to_be_tried_again() {
     assert!(!entries(&world).is_spent(RefreshToken::new("r0").fingerprint()));
     assert_eq!(Caller::new(&world, 2).token().await.unwrap().token.expose(), "adas");
     assert_eq!(sent(&world), ["r0", "r0"]);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_the_same_and_an_endless_stranger_is_not_asked_at_once_again() {
+    let world = signed_in([answer_of("bea", None)]).await;
+    let (first, second) = (Caller::new(&world, 1), Caller::new(&world, 2));
+    let (first, second) = tokio::join!(first.token(), second.token());
+    let (first, second) = (first.unwrap_err(), second.unwrap_err());
+    assert_eq!((first.kind(), first.to_string()), (second.kind(), second.to_string()));
+    assert_eq!(first.causes(), second.causes());
+    assert_eq!(sent(&world), ["r0"]);
+    let failure = entries(&world).outcome.expect("an outcome");
+    assert!(failure.retry_at > failure.at);
+}
+
+#[tokio::test]
+async fn what_another_program_signs_in_afterwards_is_held_against_nobody() {
+    let world = signed_in([answer_of("bea", Some("beas-r1")), answer_of("bea", Some("beas-r3"))]).await;
+    assert!(Caller::new(&world, 1).token().await.is_err());
+    // The SDK signs bea in, of whom nothing is recorded.
+    world.fs.put(PATH, &file("beas-r2"));
+    assert_eq!(Caller::new(&world, 2).token().await.unwrap().token.expose(), "beas");
+    assert_eq!(token_in(&world.fs.get(PATH).unwrap()).unwrap(), "beas-r3");
+    assert!(!entries(&world).has_answer_apart());
+}
+
+#[tokio::test]
+async fn a_sign_in_as_somebody_else_meanwhile_is_no_stranger() {
+    let world = signed_in([]).await;
+    let caller = Caller::new(&world, 1);
+    let keep = Keep::open(&caller.host, &caller.home).unwrap().unwrap();
+    let lease = keep.try_lease().unwrap().unwrap();
+    let held = keep.adopt(&lease).await.unwrap().unwrap();
+    let mut attempt = keep.reserve(lease, &held.contents, 1_800_000_050).await.unwrap();
+    let beas =
+        Binding { subject: Some("bea".into()), subject_issuer: Some(ISSUER.into()), ..Binding::default() };
+    keep.put(&contents("beas"), beas).await.unwrap();
+    attempt.answer(answer_of("ada", Some("adas-r1")).as_bytes()).await.unwrap();
+    assert!(matches!(attempt.land().await.unwrap(), Landed::Moved));
+    drop(attempt);
+    let lease = keep.try_lease().unwrap().unwrap();
+    keep.adopt(&lease).await.unwrap().unwrap();
+    let entries = entries(&world);
+    let bea = entries.identity_of(contents("beas").fingerprint()).expect("what was recorded of her");
+    assert_eq!(bea.subject.as_deref(), Some("bea"));
 }
 
 #[tokio::test]

@@ -127,6 +127,29 @@ async fn a_logout_removes_the_slot_the_ledger_and_whatever_a_crash_left() {
 }
 
 #[tokio::test]
+async fn no_token_of_a_login_outlives_it_in_the_ledger() {
+    for is_sign_in in [true, false] {
+        let world = world("the-first-token");
+        refresh(&world, 1, "the-newest-token").await;
+        // A refresh is under way, so that the ledger cannot go as a whole.
+        let process = Process::new(&world, 2);
+        let keep = process.keep();
+        let attempt = begin(&keep).await;
+        let other = Process::new(&world, 3);
+        let others = other.keep();
+        if is_sign_in {
+            others.put(&contents("another"), Binding::default()).await.unwrap();
+        } else {
+            assert!(others.clear().await.unwrap());
+        }
+        drop(attempt);
+        let ledger = world.fs.get(&keep.places().ledger.display().to_string()).unwrap();
+        let left = String::from_utf8_lossy(&ledger);
+        assert!(!left.contains("the-newest-token"), "sign-in: {is_sign_in}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_crash_left_of_another_grant_is_left_alone() {
     let world = world("r0");
     let mut process = Process::new(&world, 1);

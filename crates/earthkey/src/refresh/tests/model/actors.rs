@@ -367,6 +367,10 @@ impl Http for Wire {
             Ok(send(&self.seat, &self.bank, token).0)
         })
     }
+
+    fn for_another_runtime(self: Arc<Self>) -> Arc<dyn Http> {
+        self
+    }
 }
 
 /// Hears from an actor when its answer is durable.
