@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of everything in this library that can fail for a person's reasons.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,12 +33,14 @@ pub enum ErrorKind {
 ///
 /// `Display` is the first line alone; [`Error::causes`], [`Error::credential`] and
 /// [`Error::hints`] are what the command line prints below it.
+#[derive(Clone)]
 pub struct Error(Box<Repr>);
 
+#[derive(Clone)]
 struct Repr {
     kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     credential: Option<String>,
     hints: Vec<String>,
 }
@@ -96,7 +99,7 @@ impl Error {
 
     /// Adds what caused it.
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 

@@ -5,6 +5,7 @@
 //! that is left. So exchanges run on a thread of their own, and whoever asked merely waits for them. One
 //! that nobody waits for any more ends at once if its grant is not on its way, else with the answer kept.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::panic;
@@ -13,13 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::thread;
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -29,11 +30,14 @@ use crate::host::Host;
 use crate::host::Http;
 use crate::host::Process;
 use crate::host::process::Owner;
+use crate::refresh::Access;
 
 /// The thread, begun when it is needed first. Dropping this waits for what is under way.
 pub(super) struct Exchanges {
     host: Host,
     worker: Mutex<Option<Worker>>,
+    /// The exchanges that somebody waits for, by what was asked for.
+    under_way: Mutex<BTreeMap<String, Weak<Outcome<Answer>>>>,
 }
 
 struct Worker {
@@ -46,37 +50,77 @@ struct Worker {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// What something on the thread comes to, once it has ended.
+type Outcome<T> = watch::Receiver<Option<Result<T>>>;
+
+/// A token, and the header lines that show it.
+pub(super) type Answer = (Access, Vec<String>);
+
 impl Exchanges {
     pub(super) fn new(host: Host) -> Self {
-        Self { host, worker: Mutex::default() }
+        Self { host, worker: Mutex::default(), under_way: Mutex::default() }
     }
 
-    /// Runs an exchange on the thread, with the host as the exchange is to see it.
-    pub(super) async fn run<T, F>(&self, exchange: impl FnOnce(Host) -> F) -> Result<T>
+    /// Runs something on the thread, with the host as it is to see it.
+    pub(super) async fn run<T, F>(&self, work: impl FnOnce(Host) -> F) -> Result<T>
     where
-        T: Send + 'static,
+        T: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        outcome_of(self.begin(work)?).await
+    }
+
+    /// Runs an exchange for all who ask for the very same at the same time: one looks and waits, and not
+    /// each of them.
+    pub(super) async fn run_for_all<F>(
+        &self,
+        asked: String,
+        exchange: impl FnOnce(Host) -> F,
+    ) -> Result<Answer>
+    where
+        F: Future<Output = Result<Answer>> + Send + 'static,
+    {
+        let shared = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.retain(|_, shared| shared.strong_count() > 0);
+            let same = under_way.get(&asked).and_then(Weak::upgrade);
+            if let Some(shared) = same.filter(|shared| shared.borrow().is_none()) {
+                shared
+            } else {
+                let shared = Arc::new(self.begin(exchange)?);
+                under_way.insert(asked, Arc::downgrade(&shared));
+                shared
+            }
+        };
+        outcome_of((*shared).clone()).await
+    }
+
+    /// Begins something on the thread. It ends early once nobody waits for it and no grant is on its way.
+    fn begin<T, F>(&self, work: impl FnOnce(Host) -> F) -> Result<Outcome<T>>
+    where
+        T: Clone + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (tasks, http) = self.worker()?;
         let (on_their_way, mut sent) = watch::channel(0);
         let process = Arc::new(Watched { process: self.host.process.clone(), on_their_way });
-        let exchange = exchange(Host { http, process, ..self.host.clone() });
-        let (mut answer, answered) = oneshot::channel();
+        let work = work(Host { http, process, ..self.host.clone() });
+        let (outcome, waiting) = watch::channel(None);
         let task = async move {
             let forsaken = async {
-                answer.closed().await;
-                // An error means that the exchange is over.
+                outcome.closed().await;
+                // An error means that the work is over.
                 let _ = sent.wait_for(|grants| *grants == 0).await;
             };
-            let outcome = tokio::select! {
+            let ended = tokio::select! {
                 biased;
-                outcome = exchange => Some(outcome),
+                ended = work => Some(ended),
                 () = forsaken => None,
             };
-            outcome.map(|outcome| answer.send(outcome));
+            outcome.send_replace(ended);
         };
         tasks.send(Box::pin(task)).map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        Ok(waiting)
     }
 
     /// Returns where to send tasks, and the network that they are to use.
@@ -171,6 +215,11 @@ impl Process for Watched {
         self.on_their_way.send_modify(|grants| *grants += 1);
         Box::new(Hold { _signals: self.process.hold_signals(), on_their_way: self.on_their_way.clone() })
     }
+}
+
+async fn outcome_of<T: Clone>(mut waiting: Outcome<T>) -> Result<T> {
+    let ended = waiting.wait_for(Option::is_some).await.map_err(|_| gone())?;
+    ended.clone().unwrap_or_else(|| Err(gone()))
 }
 
 /// What whoever waited for an exchange is told that panicked.

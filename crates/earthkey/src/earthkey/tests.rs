@@ -128,6 +128,43 @@ fn a_caller_that_goes_away_loses_no_answer() {
 }
 
 #[test]
+fn all_who_ask_for_the_same_wait_for_one_exchange() {
+    let (world, login, want) = (world(), earthscope(), Want::default());
+    let gate = Gate::before(&world);
+    let earthkey = behind(&gate, &world, 1);
+    let mut asked: Vec<_> = (0..100).map(|_| begin(earthkey.token(&login, &want))).collect();
+    runtime().block_on(gate.has_been_reached());
+    let before = earthkey.host().clock.since_boot();
+    // Whoever began it may go away; the others still wait.
+    drop(asked.remove(0));
+    gate.open();
+    for caller in asked {
+        let token = runtime().block_on(caller).unwrap();
+        assert_eq!(token.access.token.expose(), token_of("ada", 1));
+    }
+    // Nobody slept to look again, and nobody else was waited for.
+    assert_eq!(earthkey.host().clock.since_boot(), before);
+    assert_eq!(world.http.requests().len(), 1);
+    let said = world.person.said();
+    assert!(!said.iter().any(|said| said.contains("waiting for")), "{said:?}");
+}
+
+#[test]
+fn all_who_ask_for_the_same_are_told_the_same_error() {
+    let world = World::new(|_| Ok(Response::new(400, r#"{"error": "invalid_grant"}"#)));
+    world.fs.put(FILE, br#"{"refresh_token": "r0"}"#);
+    let (login, want) = (earthscope(), Want::default());
+    let gate = Gate::before(&world);
+    let earthkey = behind(&gate, &world, 1);
+    let asked: Vec<_> = (0..3).map(|_| begin(earthkey.token(&login, &want))).collect();
+    gate.open();
+    let told: Vec<_> =
+        asked.into_iter().map(|caller| shown(&runtime().block_on(caller).unwrap_err())).collect();
+    assert!(told[0].starts_with("Refused") && told.iter().all(|error| *error == told[0]), "{told:?}");
+    assert_eq!(world.http.requests().len(), 1);
+}
+
+#[test]
 fn nobody_waits_for_an_exchange_that_only_waited() {
     let (world, login, want) = (world(), earthscope(), Want::default());
     let gate = Gate::before(&world);
