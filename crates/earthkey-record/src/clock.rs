@@ -65,6 +65,7 @@ fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
 
     #[test]
     fn a_boot_id_is_sixteen_bytes_in_hexadecimal() {
@@ -82,9 +83,17 @@ mod tests {
     fn the_clocks_do_not_go_back() {
         let (first, second) = (Clock::of_system(), Clock::of_system());
         assert_eq!(first.boot_id, second.boot_id);
-        assert!(first.boottime_ms <= second.boottime_ms);
+        assert!(0 < first.boottime_ms && first.boottime_ms <= second.boottime_ms);
         assert!(first.now > 1_700_000_000);
         #[cfg(target_os = "linux")]
         assert_ne!(first.boot_id, UNKNOWN_BOOT);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_boot_is_the_one_that_the_system_names() {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let digits = format!("{:?}", Digest::from_bytes(Clock::of_system().boot_id));
+        assert_eq!(digits, text.trim_end().replace('-', ""));
     }
 }

@@ -152,6 +152,12 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_is_shown_in_hexadecimal() {
+        let digest = Digest::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff]);
+        assert_eq!(format!("{digest:?}"), "000102030405060708090a0b0c0d0eff");
+    }
+
+    #[test]
     fn a_key_is_not_shown() {
         assert_eq!(format!("{:?}", Key::from_bytes(*b"0123456789abcdef")), "Key(****)");
     }

@@ -47,3 +47,39 @@ fn open(path: &Path) -> rustix::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map(File::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use rustix::io::FdFlags;
+
+    use super::*;
+
+    /// A program that is run gets no file of ours, and a pipe that takes a file's place between the look
+    /// and the opening stops nobody.
+    #[test]
+    fn what_is_opened_is_not_inherited_and_never_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let file = open_regular(&path).unwrap().unwrap();
+        assert!(rustix::io::fcntl_getfd(&file).unwrap().contains(FdFlags::CLOEXEC));
+        assert!(rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_bound_whatever_size_it_had_before() {
+        for length in [0, 1, 7, 8, 9] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&b"12345678."[..length]).unwrap();
+            for size in [0, length, 100] {
+                use std::io::Seek as _;
+
+                file.rewind().unwrap();
+                let expected = (length <= 8).then(|| b"12345678"[..length.min(8)].to_vec());
+                assert_eq!(read_bounded(&file, size, 8).unwrap(), expected, "{length} bytes, once {size}");
+            }
+        }
+    }
+}

@@ -34,3 +34,25 @@ pub fn protect() -> Result<(), ForeignRights> {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_core_file_is_left_and_the_hard_limit_stays() {
+        let before = getrlimit(Resource::Core);
+        assert_eq!(protect(), Ok(()));
+        assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), ..before });
+        #[cfg(target_os = "linux")]
+        assert_eq!(rustix::process::dumpable_behavior(), Ok(rustix::process::DumpableBehavior::NotDumpable));
+    }
+
+    #[test]
+    fn foreign_rights_are_named() {
+        assert_eq!(
+            ForeignRights.to_string(),
+            "earthkey does not run with the rights of another user or group"
+        );
+    }
+}

@@ -249,6 +249,7 @@ mod tests {
         assert_eq!(bytes[32..48], 0x2bab_c768_ad7f_3a3c_dfa2_c691_bcf1_2ff5_u128.to_be_bytes());
         assert_eq!(bytes[48..56], 0x745c_a9ed_8a1a_f245_u64.to_le_bytes());
         assert_eq!(bytes[56..], [0; 8]);
+        assert_eq!((SLOT_SIZE, HEADER_SIZE, PAYLOAD_MAX), (262_144, 64, 262_080));
     }
 
     #[test]
@@ -320,10 +321,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_is_said() {
+        assert_eq!(
+            HeaderError::UnknownVersion(2).to_string(),
+            "the ledger has version 2, this earthkey knows version 1"
+        );
+        assert_eq!(HeaderError::Damaged.to_string(), "the ledger's header is damaged");
+    }
+
+    #[test]
     fn a_payload_is_bounded_and_its_damage_is_seen() {
         let largest = vec![1; PAYLOAD_MAX];
         let header = Header::new(State::Idle, 0, &largest).unwrap();
         assert!(header.holds(&largest));
+        assert_eq!(Header::decode(&header.encode()), Ok(Some(header)));
         assert!(!header.holds(&largest[1..]));
         let mut damaged = largest.clone();
         damaged[1000] ^= 1;

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn equality_is_that_of_the_texts() {
-        for (a, b) in [("", ""), ("a", "a"), ("a", "b"), ("a", ""), ("ab", "a"), ("ab", "bb")] {
+        for (a, b) in [("", ""), ("a", "a"), ("a", "b"), ("a", ""), ("ab", "a"), ("ab", "bb"), ("ab", "ba")] {
             assert_eq!(Secret::new(a) == Secret::new(b), a == b, "{a:?} {b:?}");
         }
     }

@@ -196,6 +196,14 @@ fn refused(record: &Record, expected: &RecordError) {
 }
 
 #[test]
+fn what_is_wrong_is_said_without_what_is_in_it() {
+    let record = Record { token: Secret::new("eyJ\n"), ..sample() };
+    let said = record.encode(&key()).unwrap_err().to_string();
+    assert_eq!(said, "the access token is empty or holds characters that RFC 6749 does not allow");
+    assert_eq!(RecordError::RelativePath("a/b".into()).to_string(), "`a/b` depends on the working directory");
+}
+
+#[test]
 fn debug_shows_no_token() {
     let shown = format!("{:?}", sample());
     assert!(!shown.contains("eyJ"), "{shown}");

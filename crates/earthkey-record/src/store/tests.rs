@@ -143,6 +143,45 @@ fn a_directory_behind_a_link_serves_and_a_file_does_not() {
     assert!(Cache::create(&file).is_err());
 }
 
+/// Who opens a pipe waits for whoever writes to it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_in_the_place_of_the_directory_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    assert!(Cache::open(&path).is_none());
+}
+
+#[test]
+fn the_directory_is_not_inherited_by_a_program_that_is_run() {
+    let place = Place::new();
+    let flags = rustix::io::fcntl_getfd(&place.cache.directory).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+}
+
+#[test]
+fn a_directory_that_is_removed_while_it_is_set_up_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("earthkey");
+    DirBuilder::new().mode(0o700).create(&path).unwrap();
+    let directory = open_directory(&path).unwrap();
+    fs::remove_dir(&path).unwrap();
+    assert_eq!(tag(&directory).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(create_key(&directory).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+/// Whatever the system says of it helps more than that it is no key.
+#[test]
+fn a_key_that_cannot_be_opened_is_told_in_the_systems_words() {
+    let place = Place::new();
+    fs::remove_file(place.path("key")).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(place.path("key")).unwrap();
+    let error = Cache::create(&place.cache.path).unwrap_err();
+    let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+    assert!(source.raw_os_error().is_some(), "{source}");
+}
+
 #[test]
 fn a_record_that_others_might_have_made_is_ignored() {
     let place = Place::new();

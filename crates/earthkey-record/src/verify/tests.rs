@@ -278,12 +278,23 @@ fn a_file_must_keep_its_bytes_and_nothing_else() {
 #[test]
 fn a_file_is_compared_up_to_a_largest_size() {
     let place = Place::new();
-    let mut content = vec![b'x'; usize::try_from(FILE_MAX).unwrap()];
+    let mut content = vec![b'x'; 1024 * 1024];
     fs::write(&place.path, &content).unwrap();
     assert_eq!(place.is_file(&content), Verdict::Valid);
     content.push(b'x');
     fs::write(&place.path, &content).unwrap();
     assert_eq!(place.is_file(&content), place.unreadable());
+}
+
+/// A process's own memory looks like a regular file, and there is nothing at its beginning.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_read_cannot_be_compared() {
+    let path = PathBuf::from("/proc/self/mem");
+    for expected in [Expected::File(key().file(b"")), Expected::Ledger] {
+        let verdict = holds(Dependency { path: path.clone(), expected });
+        assert_eq!(verdict, handed_over(Reason::Unreadable(path.clone())));
+    }
 }
 
 #[test]
