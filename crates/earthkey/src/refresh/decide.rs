@@ -153,6 +153,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_wants_a_token_for_longer_has_it_refreshed_earlier() {
+        let held = access();
+        let want = Want { min_ttl: 1800, ..Want::default() };
+        assert_eq!(decide(&after(1800), Some(&held), true, None, &want), Decision::Use);
+        assert_eq!(decide(&after(1801), Some(&held), true, None, &want), Decision::UseAndRefresh);
+    }
+
+    #[test]
+    fn between_two_refreshes_of_a_short_token_lies_half_a_minute() {
+        let held = Access { lifetime: 100, expires_at: OBTAINED + 100, early_at: OBTAINED + 10, ..access() };
+        let at = |seconds| decide(&after(seconds), Some(&held), true, None, &Want::default());
+        assert_eq!(at(29), Decision::Use);
+        assert_eq!(at(30), Decision::UseAndRefresh);
+    }
+
+    #[test]
     fn a_rejected_token_is_refreshed_at_once_and_another_is_served() {
         let held = access();
         let want = Want { reject: Some(held.token.fingerprint()), ..Want::default() };
@@ -184,9 +200,19 @@ mod tests {
         // The token was obtained with a clock that was an hour ahead, corrected since.
         let corrected = Moment { now: OBTAINED - 3600, boot_id: [1; 16], since_boot: 110 };
         assert!(!is_valid(&corrected, &held));
+        // A wall clock that is a minute behind is one that is forgiven.
+        let behind = |seconds| Moment { now: OBTAINED - seconds, ..after(0) };
+        assert!(is_valid(&behind(60), &held));
+        assert!(!is_valid(&behind(61), &held));
+        // It was set back by seconds only, and the token is over by the other clock.
+        let late = |since_boot| Moment { now: OBTAINED + 3590, ..after(since_boot) };
+        assert!(is_valid(&late(3599), &held));
+        assert!(!is_valid(&late(3600), &held));
         // After a restart only the wall clock counts.
         let restarted = Moment { now: OBTAINED + 10, boot_id: [2; 16], since_boot: 5 };
         assert!(is_valid(&restarted, &held));
+        assert!(is_valid(&Moment { now: OBTAINED + 3599, ..restarted }, &held));
+        assert!(!is_valid(&Moment { now: OBTAINED + 3600, ..restarted }, &held));
         // A boot-time clock before the moment of issue is another one.
         let odd = Moment { now: OBTAINED + 10, boot_id: [1; 16], since_boot: 5 };
         assert!(!is_valid(&odd, &held));
