@@ -6,6 +6,7 @@ mod lease;
 mod ledger;
 mod login;
 mod reserve;
+mod swap;
 
 use serde_json::Map;
 use serde_json::Value;
