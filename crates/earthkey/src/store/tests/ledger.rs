@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use earthkey_record::ledger::HEADER_SIZE;
 use earthkey_record::ledger::Header;
@@ -12,9 +13,11 @@ use earthkey_record::ledger::State;
 use super::*;
 use crate::error::ErrorKind;
 use crate::error::Result;
+use crate::host::Clock;
 use crate::host::FileSystem;
 use crate::host::fs::File;
 use crate::host::scripted::ScriptedFileSystem;
+use crate::host::scripted::WatchedFileSystem;
 use crate::store::ledger::LedgerFile;
 use crate::store::ledger::Outcome;
 use crate::store::ledger::OutcomeKind;
@@ -81,6 +84,21 @@ async fn what_is_written_is_read() {
     assert_eq!(ledger.entries.refusals, [refusal]);
     assert_eq!(ledger.failure_of(Some(token.fingerprint())), Some(&outcome));
     assert_eq!(ledger.failure_of(None), None);
+}
+
+#[tokio::test]
+async fn an_answer_waits_where_it_was_kept_and_has_not_landed() {
+    let world = empty_world();
+    let ledger = &mut open(&world).await.unwrap().ledger;
+    // An answer to what no answer replaces is not kept.
+    ledger.state = State::Answered;
+    assert!(!ledger.is_answered());
+    ledger.entries.set_answer(Some(b"{}"));
+    assert!(ledger.is_answered());
+    for state in [State::Idle, State::Intent, State::Landed] {
+        ledger.state = state;
+        assert!(!ledger.is_answered(), "{state:?}");
+    }
 }
 
 #[tokio::test]
@@ -165,6 +183,18 @@ async fn a_version_that_is_not_known_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_cannot_be_opened_is_not_an_empty_one() {
+    let world = empty_world();
+    write(&world, 1).await;
+    let fs = WatchedFileSystem::failing(&world.fs, |call, _| match call {
+        "open" => Err(io::ErrorKind::PermissionDenied.into()),
+        _ => Ok(()),
+    });
+    let error = LedgerFile::read(std::path::Path::new(LEDGER), &fs).err().unwrap();
+    assert_eq!(error.to_string(), format!("cannot open `{LEDGER}`"));
+}
+
+#[tokio::test]
 async fn an_entry_that_is_wrong_is_told_without_what_it_holds() {
     let world = empty_world();
     write(&world, 1).await;
@@ -231,7 +261,11 @@ async fn the_largest_answer_fits_and_its_room_is_given_back() {
     let mut file = open(&world).await.unwrap();
     file.ledger.entries.set_newest(Some(&RefreshToken::new("\"".repeat(64 * 1024))));
     file.save().unwrap();
+    // Whoever makes room is another one than wrote the state before.
+    drop(file);
+    let mut file = open(&world).await.unwrap();
     file.make_room().unwrap();
+    assert_eq!(world.fs.get(LEDGER).unwrap().len(), 2 * SLOT_SIZE, "two states and no more");
     world.fs.fill_disk();
     // Whatever place it goes to.
     for _ in 0..3 {
@@ -347,10 +381,21 @@ impl File for Busy {
 }
 
 #[tokio::test]
-async fn an_answer_does_not_wait_for_a_writer_that_was_stopped() {
-    let world = empty_world();
-    let stopped = open(&world).await.unwrap();
-    write(&world, 2).await;
-    assert_eq!(mark(&world.fs), Some(2));
-    drop(stopped);
+async fn an_answer_does_not_wait_for_long_for_a_writer_that_was_stopped() {
+    // The machine may sleep meanwhile.
+    for (slept, expected) in [(None, 2), (Some(Duration::from_millis(3_600_001)), 3601)] {
+        let world = empty_world();
+        let stopped = open(&world).await.unwrap();
+        let start = world.clock.since_boot();
+        let machine = async {
+            if let Some(slept) = slept {
+                world.clock.sleep(Duration::from_secs(1)).await;
+                world.clock.advance(slept);
+            }
+        };
+        tokio::join!(write(&world, 2), machine);
+        assert_eq!(mark(&world.fs), Some(2));
+        assert_eq!(world.clock.since_boot().saturating_sub(start).as_secs(), expected);
+        drop(stopped);
+    }
 }
