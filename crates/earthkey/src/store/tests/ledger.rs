@@ -18,10 +18,14 @@ use crate::host::FileSystem;
 use crate::host::fs::File;
 use crate::host::scripted::ScriptedFileSystem;
 use crate::host::scripted::WatchedFileSystem;
+use crate::store::ledger::Arriving;
+use crate::store::ledger::Binding;
+use crate::store::ledger::Entries;
 use crate::store::ledger::LedgerFile;
 use crate::store::ledger::Outcome;
 use crate::store::ledger::OutcomeKind;
 use crate::store::ledger::Remembered;
+use crate::store::ledger::Temporary;
 
 const LEDGER: &str = "/home/ada/ledger";
 
@@ -282,6 +286,47 @@ async fn the_largest_answer_fits_and_its_room_is_given_back() {
     let bytes = world.fs.get(LEDGER).unwrap();
     assert!(bytes.iter().filter(|byte| **byte != 0).count() < 4096);
     assert_eq!(open(&world).await.unwrap().ledger.sequence, 5);
+}
+
+#[test]
+fn whatever_a_logout_must_not_leave_behind_is_about_a_grant() {
+    let token = RefreshToken::new("r0");
+    let about: [fn(&mut Entries, &RefreshToken); 4] = [
+        |entries, token| entries.set_base(Some(token.fingerprint())),
+        |entries, token| entries.set_newest(Some(token)),
+        |entries, token| {
+            let grant = token.fingerprint().to_string();
+            entries.arriving = Some(Arriving { grant, binding: Binding::default() });
+        },
+        |entries, _| entries.temporary = Some(Temporary { name: "name".into(), inode: 1 }),
+    ];
+    for (number, about) in about.iter().enumerate() {
+        let mut entries = Entries::default();
+        about(&mut entries, &token);
+        assert!(entries.is_about_a_grant(), "{number}");
+    }
+    // Which tokens are spent stays known, and what a grant was issued for.
+    let mut entries = Entries::default();
+    entries.binding = Some(Binding::default());
+    entries.add_spent(token.fingerprint());
+    assert!(!entries.is_about_a_grant());
+}
+
+#[test]
+fn what_one_grant_was_issued_for_is_not_known_of_another() {
+    let [one, other] = ["one", "other"].map(|token| RefreshToken::new(token).fingerprint());
+    let mut entries = Entries::default();
+    assert_eq!(entries.binding_of(Some(one)), None);
+    // Where answers replace the grant, whatever is in the home goes where the login went.
+    let binding = Binding { origin: "https://a.test".into(), ..Binding::default() };
+    entries.binding = Some(binding.clone());
+    assert_eq!(entries.binding_of(Some(one)), Some(&binding));
+    assert_eq!(entries.binding_of(None), Some(&binding));
+    let binding = Binding { grant: Some(one.to_string()), ..binding };
+    entries.binding = Some(binding.clone());
+    assert_eq!(entries.binding_of(Some(one)), Some(&binding));
+    assert_eq!(entries.binding_of(Some(other)), None);
+    assert_eq!(entries.binding_of(None), None);
 }
 
 #[tokio::test]

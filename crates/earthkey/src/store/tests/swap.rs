@@ -109,6 +109,48 @@ async fn a_step_that_fails_is_told_and_no_other_is_tried_in_its_place() {
 }
 
 #[tokio::test]
+async fn a_damaged_home_is_left_as_it_is_by_a_refresh() {
+    let world = world("r0");
+    world.fs.put(PATH, b"{\"ada\"");
+    let lander = Lander::new(&world, |_, _, _, _| Ok(())).await;
+    let error = lander.refresh().await.unwrap_err();
+    assert!(error.to_string().contains("is damaged"), "{error}");
+    assert_eq!(world.fs.get(PATH).unwrap(), b"{\"ada\"");
+}
+
+#[tokio::test]
+async fn a_home_that_is_removed_before_the_exchange_is_a_logout() {
+    let world = world("r0");
+    let lander = Lander::new(&world, |fs, call, _, _| {
+        if call == "exchange" {
+            fs.forget(Path::new(PATH));
+        }
+        Ok(())
+    })
+    .await;
+    assert_eq!(lander.refresh().await.unwrap(), Landing::Gone);
+    assert!(world.fs.get(PATH).is_none());
+}
+
+#[tokio::test]
+async fn without_exchange_a_login_that_comes_right_after_the_rename_stands() {
+    let world = world("r0");
+    world.fs.without_exchange();
+    let is_renamed = Mutex::new(false);
+    let lander = Lander::new(&world, move |fs, call, _, _| {
+        let mut is_renamed = is_renamed.lock().unwrap();
+        if call == "read" && std::mem::take(&mut *is_renamed) {
+            fs.put(PATH, &file("other"));
+        }
+        *is_renamed |= call == "rename";
+        Ok(())
+    })
+    .await;
+    assert_eq!(lander.refresh().await.unwrap(), Landing::Moved);
+    assert_eq!(token_at_home(&world).unwrap(), "other");
+}
+
+#[tokio::test]
 async fn a_token_that_cannot_be_removed_is_told() {
     let world = world("r0");
     let lander = Lander::new(&world, failing("remove", io::ErrorKind::PermissionDenied)).await;
