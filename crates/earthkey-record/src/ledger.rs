@@ -228,6 +228,7 @@ mod tests {
             prop_assert_eq!(Header::decode(&header.encode()), Ok(Some(header)));
             prop_assert!(header.holds(&payload));
             prop_assert_eq!(header.payload_len(), payload.len());
+            prop_assert_eq!((header.state(), header.sequence()), (State::ALL[state], sequence));
             prop_assert_eq!(header.is_quiet(), [State::Idle, State::Landed].contains(&header.state()));
         }
 

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tempfile::TempDir;
@@ -153,11 +154,24 @@ fn a_pipe_in_the_place_of_the_directory_stops_nobody() {
     assert!(Cache::open(&path).is_none());
 }
 
+#[cfg(target_os = "linux")]
 #[test]
-fn the_directory_is_not_inherited_by_a_program_that_is_run() {
+fn a_pipe_in_the_place_of_a_record_stops_nobody() {
     let place = Place::new();
-    let flags = rustix::io::fcntl_getfd(&place.cache.directory).unwrap();
-    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    let (pipe, mode) = (place.path(&name("a").file_name()), Mode::RUSR | Mode::WUSR);
+    rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert_eq!(place.cache.read(&name("a")), None);
+}
+
+#[test]
+fn nothing_that_is_opened_is_inherited_by_a_program_that_is_run() {
+    let place = Place::new();
+    let directory = &place.cache.directory;
+    let (read, _) = open_private(directory, KEY).unwrap().unwrap();
+    let written = create_file(directory, "tmp-0").unwrap();
+    for file in [directory, &OwnedFd::from(read), &OwnedFd::from(written)] {
+        assert!(rustix::io::fcntl_getfd(file).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    }
 }
 
 #[test]
@@ -348,6 +362,28 @@ fn all_who_make_the_key_at_once_get_the_same() {
             fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["CACHEDIR.TAG", "key"]);
+    }
+}
+
+/// Both find that there is no key, and one of them comes too late with its own.
+#[test]
+fn two_who_make_the_key_in_the_same_moment_get_the_same() {
+    for round in 0..200 {
+        let folder = tempfile::tempdir().unwrap();
+        set_mode(folder.path(), 0o700);
+        let directory = open_directory(folder.path()).unwrap();
+        let ready = AtomicUsize::new(0);
+        let make = || {
+            // Not a barrier, which wakes them one after the other.
+            ready.fetch_add(1, Ordering::Relaxed);
+            while ready.load(Ordering::Relaxed) < 2 {
+                std::hint::spin_loop();
+            }
+            create_key(&directory).unwrap().file(b"content")
+        };
+        let [one, other] =
+            thread::scope(|scope| [scope.spawn(make), scope.spawn(make)].map(|maker| maker.join().unwrap()));
+        assert_eq!(one, other, "round {round}");
     }
 }
 
