@@ -20,6 +20,10 @@ clients *ARGS:
 soak *ARGS:
     scripts/soak {{ARGS}}
 
+# Changes what must not be wrong, and looks whether a test notices
+mutants *ARGS:
+    scripts/mutants {{ARGS}}
+
 # Format and lints
 lint:
     cargo fmt --all
