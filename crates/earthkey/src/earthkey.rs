@@ -1,5 +1,6 @@
 //! The facade: everything that the command line, Python, agent and broker do with logins.
 
+mod agree;
 mod cached;
 mod exchanges;
 mod served;
