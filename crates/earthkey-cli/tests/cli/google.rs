@@ -29,6 +29,14 @@ fn sign_in_as(machine: &Machine, arguments: &[&str], person: &Person) -> Ended {
     machine.sign_in_with(&[&["login"], arguments, &["--no-browser"]].concat(), person)
 }
 
+/// Signs in by a page that is printed now, and what the browser ended at later.
+fn in_two_steps(machine: &Machine, arguments: &[&str]) -> Ended {
+    let begun = machine.json(&[&["login"], arguments, &["--quiet", "--json"]].concat());
+    let page = begun["url"].as_str().unwrap().parse().unwrap();
+    let ended_at = visit(&Person::ada().stopping_at_foreign_redirect(), &page).last_redirect.unwrap();
+    machine.run_with_input(&["login", arguments[0], "--finish"], ended_at.as_str())
+}
+
 /// Puts down the client's file as Google's console hands it out.
 fn download_client(machine: &Machine) -> String {
     machine.write("client_secret.json", &machine.control().client_file().to_string());
@@ -407,10 +415,7 @@ fn a_page_now_and_its_end_later() {
         &["google", "--quota-project", "my-project"],
         &["gemini", "--client-id-file", &client],
     ] {
-        let begun = machine.json(&[&["login"], arguments, &["--quiet", "--json"]].concat());
-        let page = begun["url"].as_str().unwrap().parse().unwrap();
-        let ended_at = visit(&Person::ada().stopping_at_foreign_redirect(), &page).last_redirect.unwrap();
-        machine.run_with_input(&["login", arguments[0], "--finish"], ended_at.as_str()).succeeds();
+        in_two_steps(&machine, arguments).succeeds();
         let project = if arguments[0] == "gemini" { "sandbox-project" } else { "my-project" };
         let header = machine.prints(&["header", arguments[0]]);
         assert!(header.ends_with(&format!("x-goog-user-project: {project}")), "{header}");
@@ -459,7 +464,13 @@ fn a_login_that_may_only_read_is_not_widened_unasked() {
         "{error}"
     );
     assert_eq!(machine.read(EARTH_ENGINE), file);
-    sign_in(&machine, &["earthengine", "--force"]).succeeds();
+    // Nor is it where a page is printed now and its address comes later.
+    let error = in_two_steps(&machine, &["earthengine"]).fails(3);
+    assert!(error.starts_with("error: the login that is there may only read"), "{error}");
+    assert_eq!(machine.read(EARTH_ENGINE), file);
+    in_two_steps(&machine, &["earthengine", "--scopes", scope]).succeeds();
+    let file = machine.read(EARTH_ENGINE);
+    sign_in(&machine, &["earthengine", "--flow", "loopback", "--force"]).succeeds();
     assert_ne!(machine.read(EARTH_ENGINE), file);
 }
 

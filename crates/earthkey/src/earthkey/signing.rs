@@ -181,6 +181,7 @@ impl Earthkey {
             client_id: Some(signing.plan.client.id.clone()),
             provider: options.provider.clone(),
             scopes: Some(signing.plan.scopes.clone()),
+            scopes_are_named: options.scopes.is_some(),
             audience: options.audience.clone(),
             client_id_file: options.client_id_file.clone(),
             project: options.project.clone(),
@@ -219,6 +220,9 @@ impl Earthkey {
         let config = Config::load(&self.host)?;
         let cx = Context::new(&self.host, &config);
         let mut signing = system::plan(&cx, login, &options).await?;
+        // Planned is what the page asks for; agreed to is only what the person named.
+        let scopes = options.scopes.filter(|_| asked.scopes_are_named);
+        let options = LoginOptions { scopes, ..options };
         signing.plan.again.clone_from(&asked.again);
         refuse_hidden(&signing)?;
         let issuer = &signing.plan.metadata.issuer;

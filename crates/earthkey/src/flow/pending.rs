@@ -35,8 +35,10 @@ pub struct Asked {
     pub client_id: Option<String>,
     /// The openEO provider.
     pub provider: Option<String>,
-    /// The scopes.
+    /// The scopes that the page asks for.
     pub scopes: Option<Vec<String>>,
+    /// Whether the person named them: what nobody named must not widen a login unasked.
+    pub scopes_are_named: bool,
     /// The audience.
     pub audience: Option<String>,
     /// The file of the client.
