@@ -474,6 +474,29 @@ fn a_login_that_may_only_read_is_not_widened_unasked() {
     assert_ne!(machine.read(EARTH_ENGINE), file);
 }
 
+/// What `gcloud`'s file does not keep is remembered of the sign-in.
+#[test]
+fn everything_that_a_login_would_replace_is_in_one_question() {
+    let machine = Machine::new();
+    let scopes = "openid,https://www.googleapis.com/auth/devstorage.read_only";
+    sign_in(&machine, &["google", "--scopes", scopes]).succeeds();
+    let file = machine.read(ADC);
+    let error = sign_in_as(&machine, &["google"], &Person::grace()).fails(3);
+    let error = error.split(" already; ").map(|part| part.split('`').next().unwrap_or_default());
+    assert_eq!(
+        error.collect::<Vec<_>>(),
+        [
+            "error: the login that is there may only read, and this one may write; there is a login of ",
+            "this one is of "
+        ]
+    );
+    sign_in(&machine, &["google"]).fails(3);
+    assert_eq!(machine.read(ADC), file);
+    machine.write(ADC, &file.replace("sandbox-", "1//"));
+    let error = sign_in(&machine, &["google"]).fails(3);
+    assert!(error.contains("the login that is there is a real one, and this one is a sandbox's"), "{error}");
+}
+
 #[test]
 fn what_google_refuses_is_told_by_its_kind() {
     let machine = Machine::new();

@@ -86,7 +86,7 @@ fn a_sandboxs_login_replaces_a_real_one_only_by_force() {
     let machine = Machine::new();
     machine.write(TOKENS, &real_tokens(FUTURE));
     assert_snapshot!(machine.sign_in("earthscope", &Person::ada()).fails(3), @"
-    error: there is a login of a real provider already; this one is of `sandbox-ada` at `http://SANDBOX/`
+    error: the login that is there is a real one, and this one is a sandbox's
 
     hint: replace it: sign in again with `--force`
     hint: or keep both: sign in under another name, as `SYSTEM/NAME`

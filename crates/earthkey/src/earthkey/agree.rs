@@ -17,13 +17,15 @@ use crate::store::ledger::Binding;
 use crate::system;
 use crate::system::Context;
 use crate::system::LoginOptions;
+use crate::system::Source;
+use crate::system::google;
 
 impl Earthkey {
-    /// Asks before another account, another kind of grant, or a real login by a sandbox's, is
-    /// replaced.
+    /// Asks before a login is replaced by another account's, by one of another kind, by a sandbox's
+    /// where it is a real one, or by one that may write where it may only read. All of that is one question.
     pub(super) async fn agree_to_replace(
         &self,
-        system: System,
+        source: &Source,
         keep: &Keep<'_>,
         contents: &Contents,
         new: &Binding,
@@ -33,52 +35,37 @@ impl Earthkey {
         if options.force {
             return Ok(());
         }
-        let may_write = |scopes: &Option<Vec<String>>| {
-            scopes.iter().flatten().any(|scope| scope.contains('/') && !scope.ends_with(".readonly"))
-        };
-        if present.scopes.is_some()
-            && !may_write(&present.scopes)
-            && may_write(&contents.scopes)
-            && options.scopes.is_none()
-        {
-            let text = "the login that is there may only read, and this one may write";
-            return self.agree(text, "or keep it so: name its scopes with `--scopes S,S`").await;
-        }
+        let system = source.login.system;
+        let known = keep.ledger()?.entries.binding_of(present.fingerprint()).cloned();
         let plays_over_real = present.grant.is_some()
             && using::is_of_sandbox(contents.grant.as_ref())
             && !using::is_of_sandbox(present.grant.as_ref());
-        let old = match keep.ledger()?.entries.binding_of(present.fingerprint()).cloned() {
-            Some(old) => old,
-            // What the system's own client put there says less of itself.
-            None if plays_over_real => Binding::default(),
-            // What the system's own client put there may say whose it is by its access token.
-            None if subject_of(present.access_token.as_ref()).is_some() => Binding {
-                issuer: new.issuer.clone(),
-                subject: subject_of(present.access_token.as_ref()),
-                ..Binding::default()
-            },
-            None => return Ok(()),
-        };
-        let other_account = matches!((&old.subject, &new.subject), (Some(old), Some(new)) if old != new)
-            || old.issuer != new.issuer;
-        let is_own_grant = |flow: &str| flow == Flow::ClientCredentials.name();
-        // What is given is what it is given as.
-        let other_kind = old.flow != GIVEN && is_own_grant(&old.flow) != is_own_grant(&new.flow);
-        if !other_account && !other_kind && !plays_over_real {
-            return Ok(());
+        let (mut reasons, mut instead) = (Vec::new(), Vec::new());
+        let of_sign_in = || known.as_ref().map(|known| known.scopes.clone());
+        // `gcloud`'s file keeps no scopes; what was granted is remembered of a sign-in.
+        let had = present.scopes.clone().or_else(of_sign_in).unwrap_or_default();
+        let has = contents.scopes.as_deref().unwrap_or_default();
+        let is_widened = google::only_read(&had) && !google::only_read(has);
+        if system.is_of_google() && is_widened && options.scopes.is_none() {
+            reasons.push("the login that is there may only read, and this one may write".to_owned());
+            instead.push("or keep it so: name its scopes with `--scopes S,S`");
         }
-        let who = |binding: &Binding| match binding.account.as_ref().or(binding.subject.as_ref()) {
-            Some(account) => format!("`{account}` at `{}`", binding.issuer),
-            None if binding.issuer.is_empty() => "a real provider".to_owned(),
-            None => format!("`{}`", binding.issuer),
-        };
-        let text = format!("there is a login of {} already; this one is of {}", who(&old), who(new));
-        let instead = match system {
-            // The Python client's file has one place per provider and client.
-            System::Openeo => "or keep both, with a client of your own for one: `--client-id ID`",
-            _ => "or keep both: sign in under another name, as `SYSTEM/NAME`",
-        };
-        self.agree(&text, instead).await
+        let old = known.or_else(|| of_access_token(&present, new).filter(|_| !plays_over_real));
+        let differs = old.filter(|old| is_of_another(old, new) || is_of_another_kind(old, new));
+        if plays_over_real || differs.is_some() {
+            instead.push(match system {
+                // The Python client's file has one place per provider and client.
+                System::Openeo => "or keep both, with a client of your own for one: `--client-id ID`",
+                _ => "or keep both: sign in under another name, as `SYSTEM/NAME`",
+            });
+        }
+        if let Some(old) = differs {
+            reasons.push(format!("there is a login of {} already; this one is of {}", who(&old), who(new)));
+        }
+        if plays_over_real {
+            reasons.push("the login that is there is a real one, and this one is a sandbox's".to_owned());
+        }
+        if reasons.is_empty() { Ok(()) } else { self.agree(&reasons.join("; "), &instead).await }
     }
 
     /// Asks before a key takes the place of a person's login, which it goes before from then on.
@@ -93,18 +80,46 @@ impl Earthkey {
         }
         let place = display(&present.home.path, &self.host.env);
         let text = format!("there is a login of a person in {place}; a key would go before it");
-        self.agree(&text, "or keep both: sign in under another name, as `SYSTEM/NAME`").await
+        self.agree(&text, &["or keep both: sign in under another name, as `SYSTEM/NAME`"]).await
     }
 
     /// Asks whether a login may be replaced.
-    async fn agree(&self, text: &str, instead: &str) -> Result<()> {
+    async fn agree(&self, text: &str, instead: &[&str]) -> Result<()> {
         if self.host.interaction.can_ask() {
             let answer = self.host.interaction.ask(&format!("{text}\nReplace it? [y/N] ")).await;
             if answer.is_ok_and(|answer| answer.trim().eq_ignore_ascii_case("y")) {
                 return Ok(());
             }
         }
-        Err(Error::login_required(text).hint("replace it: sign in again with `--force`").hint(instead))
+        let error = Error::login_required(text).hint("replace it: sign in again with `--force`");
+        Err(instead.iter().fold(error, |error, instead| error.hint(*instead)))
+    }
+}
+
+/// Returns what a login that the system's own client put there says of itself: whose it is by its access
+/// token.
+fn of_access_token(present: &Contents, new: &Binding) -> Option<Binding> {
+    let subject = subject_of(present.access_token.as_ref())?;
+    Some(Binding { issuer: new.issuer.clone(), subject: Some(subject), ..Binding::default() })
+}
+
+/// Returns whether two logins are of two accounts, as far as that is known.
+fn is_of_another(old: &Binding, new: &Binding) -> bool {
+    matches!((&old.subject, &new.subject), (Some(old), Some(new)) if old != new) || old.issuer != new.issuer
+}
+
+/// Returns whether one login is a person's and the other a client's own. What is given is what it is
+/// given as.
+fn is_of_another_kind(old: &Binding, new: &Binding) -> bool {
+    let is_own_grant = |flow: &str| flow == Flow::ClientCredentials.name();
+    old.flow != GIVEN && is_own_grant(&old.flow) != is_own_grant(&new.flow)
+}
+
+/// Says whose a login is.
+fn who(binding: &Binding) -> String {
+    match binding.account.as_ref().or(binding.subject.as_ref()) {
+        Some(account) => format!("`{account}` at `{}`", binding.issuer),
+        None => format!("`{}`", binding.issuer),
     }
 }
 

@@ -401,7 +401,7 @@ impl Earthkey {
         let own = own_grant(signing, options);
         let contents =
             Contents { grant: own, scopes: Some(scopes.clone()), ..Contents::default() }.after(&response);
-        self.agree_to_replace(source.login.system, keep, &contents, &binding, options).await?;
+        self.agree_to_replace(source, keep, &contents, &binding, options).await?;
         self.host.records.remove_login(&using::label(source, keep));
         let held = keep.put(&contents, binding).await?;
         if let Some(companion) = &signing.companion {

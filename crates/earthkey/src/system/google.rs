@@ -13,6 +13,7 @@ mod client_file;
 mod key;
 mod kind;
 mod refusal;
+mod scope;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub(super) use self::by_person::post_client;
 pub(super) use self::client_file::ClientFile;
 pub(super) use self::key::Key;
 pub(super) use self::refusal::explain;
+pub use self::scope::only_read;
 use super::Bearer;
 use super::Checked;
 use super::Context;
