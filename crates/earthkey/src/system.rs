@@ -104,6 +104,16 @@ pub async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
     }
 }
 
+/// Finds the login that a new one would replace, by what its own file says, where that may be of another
+/// server than the new one.
+pub fn in_place(cx: &Context<'_>, new: &Source) -> Result<Option<Source>> {
+    let (login, path) = (&new.login, new.home.path.clone());
+    if login.system != System::Gemini {
+        return Ok(None);
+    }
+    google::resolve_by_file(cx, login, path, google::Whose::Ours).map(Some)
+}
+
 /// Returns whether a login is by a key whose place is remembered.
 pub fn is_by_key(cx: &Context<'_>, login: &Login) -> bool {
     login.system.is_of_google() && google::has_key(cx, login)

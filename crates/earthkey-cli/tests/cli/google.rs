@@ -334,6 +334,14 @@ fn a_client_file_may_be_of_another_server() {
     second["refresh_token"] = first["refresh_token"].clone();
     assert_eq!(second, first);
     assert_eq!(machine.token_requests(Realm::Google, "refresh_token"), 0);
+    // Neither server's login takes the place of the other's unasked.
+    let own = download_client(&machine);
+    let error = sign_in(&machine, &["gemini", "--client-id-file", &own]).fails(3);
+    let (from, to) = ("http://SANDBOX/oidc/token", "http://SANDBOX/google/oauth2.googleapis.com/token");
+    assert!(error.contains(&format!("there come from `{from}`, and this one's from `{to}`\n")), "{error}");
+    sign_in(&machine, &["gemini", "--client-id-file", &own, "--force"]).succeeds();
+    let error = sign_in(&machine, &arguments).fails(3);
+    assert!(error.contains(&format!("there come from `{to}`, and this one's from `{from}`\n")), "{error}");
     // The files of other systems' own clients are for Google alone.
     let error = machine.fails(&[&["login", "google"], &arguments[1..3]].concat(), 6);
     assert!(error.contains("tokens come from"), "{error}");

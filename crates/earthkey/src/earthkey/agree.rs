@@ -3,6 +3,7 @@
 use super::Earthkey;
 use super::GIVEN;
 use super::using;
+use crate::config::Config;
 use crate::error::Error;
 use crate::error::Result;
 use crate::flow::Flow;
@@ -36,7 +37,14 @@ impl Earthkey {
             return Ok(());
         }
         let system = source.login.system;
-        let known = keep.ledger()?.entries.binding_of(present.fingerprint()).cloned();
+        let config = Config::load(&self.host)?;
+        let in_place = system::in_place(&Context::new(&self.host, &config), source)?;
+        // A server that replaces its tokens has its ledgers elsewhere.
+        let known = match &in_place {
+            Some(in_place) => Keep::create(&self.host, &in_place.home)?.ledger()?,
+            None => keep.ledger()?,
+        };
+        let known = known.entries.binding_of(present.fingerprint()).cloned();
         let plays_over_real = present.grant.is_some()
             && using::is_of_sandbox(contents.grant.as_ref())
             && !using::is_of_sandbox(present.grant.as_ref());
@@ -50,9 +58,12 @@ impl Earthkey {
             reasons.push("the login that is there may only read, and this one may write".to_owned());
             instead.push("or keep it so: name its scopes with `--scopes S,S`");
         }
-        let old = known.or_else(|| of_access_token(&present, new).filter(|_| !plays_over_real));
+        let of_file = || in_place.as_ref().map(|old| Binding { issuer: old.issuer.clone(), ..of_nobody() });
+        let old = known.or_else(of_file);
+        let old = old.or_else(|| of_access_token(&present, new).filter(|_| !plays_over_real));
         let differs = old.filter(|old| is_of_another(old, new) || is_of_another_kind(old, new));
-        if plays_over_real || differs.is_some() {
+        let places = in_place.and_then(|old| old.place()).zip(source.place()).filter(|(old, new)| old != new);
+        if plays_over_real || differs.is_some() || places.is_some() {
             instead.push(match system {
                 // The Python client's file has one place per provider and client.
                 System::Openeo => "or keep both, with a client of your own for one: `--client-id ID`",
@@ -61,6 +72,9 @@ impl Earthkey {
         }
         if let Some(old) = differs {
             reasons.push(format!("there is a login of {} already; this one is of {}", who(&old), who(new)));
+        }
+        if let Some((old, new)) = places {
+            reasons.push(format!("the tokens of the login that is there come from `{old}`, and this one's from `{new}`"));
         }
         if plays_over_real {
             reasons.push("the login that is there is a real one, and this one is a sandbox's".to_owned());
@@ -94,6 +108,11 @@ impl Earthkey {
         let error = Error::login_required(text).hint("replace it: sign in again with `--force`");
         Err(instead.iter().fold(error, |error, instead| error.hint(*instead)))
     }
+}
+
+/// Returns what is known of a login that no sign-in of ours put there.
+fn of_nobody() -> Binding {
+    Binding { flow: GIVEN.to_owned(), ..Binding::default() }
 }
 
 /// Returns what a login that the system's own client put there says of itself: whose it is by its access
