@@ -362,6 +362,21 @@ fn a_refresh_token_that_one_has() {
 }
 
 #[test]
+fn a_refresh_token_that_was_only_tried_is_not_kept() {
+    let mut machine = Machine::new();
+    // Nobody listens there.
+    machine.set("EARTHKEY_SANDBOX", "http://127.0.0.1:9");
+    for login in ["google", "earthscope"] {
+        machine.run_with_input(&["login", login, "--flow", "refresh"], "sandbox-tried").fails(5);
+        let kept = machine
+            .contents()
+            .into_iter()
+            .find(|(_, bytes)| String::from_utf8_lossy(bytes).contains("sandbox-tried"));
+        assert!(kept.is_none(), "{login}: {kept:?}");
+    }
+}
+
+#[test]
 fn gemini_says_so_where_no_project_is_kept() {
     let machine = Machine::new();
     let client = download_client(&machine);

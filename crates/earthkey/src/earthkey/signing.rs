@@ -1,5 +1,6 @@
 //! Signing in: flow, account, home.
 
+use earthkey_record::ledger::State;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -31,6 +32,7 @@ use crate::refresh;
 use crate::refresh::Provider;
 use crate::refresh::Want;
 use crate::secret::AuthorizationCode;
+use crate::secret::RefreshToken;
 use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
@@ -276,7 +278,10 @@ impl Earthkey {
             Err(error) => {
                 // What was refused or never sent is worth nothing here; whatever else went wrong, a
                 // successor may have to be picked up.
-                if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Configuration) {
+                let is_spare = proof.home.rotation == Rotation::Never
+                    || error.kind() == ErrorKind::Refused
+                    || is_unsent(&proof_keep, &token);
+                if is_spare {
                     proof_keep.clear().await?;
                 }
                 return Err(error);
@@ -471,6 +476,13 @@ impl Earthkey {
         }
         Ok(has)
     }
+}
+
+/// Returns whether it is known that nothing was sent with a token that is tried: the person has it still.
+fn is_unsent(keep: &Keep<'_>, token: &RefreshToken) -> bool {
+    let is_itself =
+        keep.contents().is_ok_and(|contents| contents.unwrap_or_default().refresh_token() == Some(token));
+    is_itself && keep.ledger().is_ok_and(|ledger| ledger.state == State::Idle)
 }
 
 /// Refuses a sign-in that nobody would hear of while a variable names another login.

@@ -14,9 +14,8 @@ const MARKS: [&str; 4] = [".readonly", ".read_only", ".read-only", ".read"];
 
 /// Returns whether all of the scopes are known to change nothing; of none, nothing is known.
 pub fn only_read(scopes: &[String]) -> bool {
-    let reads = |scope: &String| {
-        IDENTITY.contains(&scope.as_str()) || MARKS.iter().any(|mark| scope.ends_with(mark))
-    };
+    let reads =
+        |scope: &String| IDENTITY.contains(&scope.as_str()) || MARKS.iter().any(|mark| scope.ends_with(mark));
     !scopes.is_empty() && scopes.iter().all(reads)
 }
 
