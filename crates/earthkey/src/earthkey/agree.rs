@@ -74,7 +74,9 @@ impl Earthkey {
             reasons.push(format!("there is a login of {} already; this one is of {}", who(&old), who(new)));
         }
         if let Some((old, new)) = places {
-            reasons.push(format!("the tokens of the login that is there come from `{old}`, and this one's from `{new}`"));
+            reasons.push(format!(
+                "the tokens of the login that is there come from `{old}`, and this one's from `{new}`"
+            ));
         }
         if plays_over_real {
             reasons.push("the login that is there is a real one, and this one is a sandbox's".to_owned());

@@ -3,7 +3,6 @@
 use super::AUTHORIZATION_ENDPOINT;
 use super::Addresses;
 use super::ClientFile;
-use super::OTHER_TOKEN_ENDPOINTS;
 use super::PersonsClient;
 use super::Preset;
 use super::TOKEN_ENDPOINT;
@@ -79,12 +78,8 @@ pub(super) fn googles_own_addresses() -> Result<Addresses> {
 
 /// Refuses a client of another server's where the system's own client would ask Google all the same.
 pub(in super::super) fn googles_own(client: PersonsClient) -> Result<PersonsClient> {
-    let token = googles(TOKEN_ENDPOINT)?;
-    if client.addresses.token == token {
+    if client.addresses.token == googles(TOKEN_ENDPOINT)? {
         return Ok(client);
-    }
-    if OTHER_TOKEN_ENDPOINTS.contains(&client.addresses.token.as_str()) {
-        return Ok(PersonsClient { addresses: Addresses { token, ..client.addresses }, ..client });
     }
     Err(Error::configuration(format!("the client's tokens come from `{}`", client.addresses.token))
         .caused_by("the clients that read this login's file ask Google whatever it says")

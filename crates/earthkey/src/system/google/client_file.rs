@@ -8,6 +8,9 @@ use url::Url;
 
 use super::super::Context;
 use super::Addresses;
+use super::ISSUER;
+use super::TOKEN_ENDPOINT;
+use super::is_googles;
 use super::kind::Kind;
 use super::members;
 use super::post_client;
@@ -15,6 +18,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
 use crate::host::http::is_confidential;
+use crate::host::http::is_loopback;
 use crate::login::Login;
 use crate::oauth::client::Client;
 use crate::secret::ClientSecret;
@@ -36,7 +40,9 @@ impl ClientFile {
             cx.read(&path).map_err(|error| unusable("cannot read", &path, error))?.ok_or_else(|| {
                 Error::configuration(format!("there is no client file `{shown}`")).hint(DOWNLOAD)
             })?;
-        Self::parse(&bytes).map_err(|what| {
+        let is_played = cx.sandbox()?.is_some();
+        let file = Self::parse(&bytes).and_then(|file| file.of_one_server(is_played));
+        file.map_err(|what| {
             Error::configuration(format!("`{shown}` is no client file that can be used"))
                 .caused_by(what)
                 .hint(match Kind::of(&members(&bytes)) {
@@ -44,6 +50,22 @@ impl ClientFile {
                     _ => DOWNLOAD.to_owned(),
                 })
         })
+    }
+
+    /// Refuses a file by which a person would consent on Google's own page and the code go elsewhere, or
+    /// the other way round. Where a sandbox plays Google, it may be named beside it.
+    fn of_one_server(self, is_played: bool) -> Result<Self, String> {
+        let Addresses { authorization, token } = &self.addresses;
+        let has_googles_page =
+            Some(authorization.origin()) == Url::parse(ISSUER).ok().map(|url| url.origin());
+        let is_of_sandbox = is_played && [authorization, token].into_iter().any(is_loopback);
+        if has_googles_page == is_googles(token) || is_of_sandbox {
+            return Ok(self);
+        }
+        Err(format!(
+            "only one of its addresses is Google's: people would sign in at `{authorization}`, and the code \
+             go to `{token}`"
+        ))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
@@ -66,9 +88,20 @@ impl ClientFile {
         };
         Ok(Self {
             client: post_client(text("client_id")?, ClientSecret::new(text("client_secret")?)),
-            addresses: Addresses { authorization: address("auth_uri")?, token: address("token_uri")? },
+            addresses: Addresses {
+                authorization: address("auth_uri")?,
+                token: current(address("token_uri")?),
+            },
             project: installed.get("project_id").and_then(Value::as_str).map(str::to_owned),
         })
+    }
+}
+
+/// Returns the address that Google's token endpoint has now, where a file has one that it had before.
+fn current(token: Url) -> Url {
+    match Url::parse(TOKEN_ENDPOINT) {
+        Ok(current) if is_googles(&token) => current,
+        _ => token,
     }
 }
 
@@ -96,6 +129,28 @@ mod tests {
         assert_eq!(file.addresses.authorization.as_str(), "https://idp.test/auth");
         assert_eq!(file.addresses.token.as_str(), "https://idp.test/token");
         assert_eq!(file.project.as_deref(), Some("p-1"));
+    }
+
+    #[test]
+    fn a_file_in_which_one_address_alone_is_googles_is_refused() {
+        let judged = |page: &str, token: &str, is_played: bool| {
+            let file = FILE.replace("https://idp.test/auth", page).replace("https://idp.test/token", token);
+            ClientFile::parse(file.as_bytes()).unwrap().of_one_server(is_played).map(|file| file.addresses)
+        };
+        let page = "https://accounts.google.com/o/oauth2/v2/auth";
+        let other = "https://script.google.com/token";
+        for (page, token) in [(page, other), ("https://idp.test/auth", TOKEN_ENDPOINT)] {
+            let told = judged(page, token, true).unwrap_err();
+            assert!(told.contains(&format!("`{page}`")) && told.contains(&format!("`{token}`")), "{told}");
+        }
+        let local = "http://127.0.0.1:8989/token";
+        assert!(judged(page, local, false).is_err(), "anybody on this machine may listen there");
+        assert!(judged(page, local, true).is_ok());
+        assert!(judged("https://idp.test/auth", "https://idp.test/token", false).is_ok());
+        // What the endpoint was called before is what it is called now.
+        for former in crate::system::google::OTHER_TOKEN_ENDPOINTS {
+            assert_eq!(judged(page, former, false).unwrap().token.as_str(), TOKEN_ENDPOINT);
+        }
     }
 
     #[test]

@@ -167,9 +167,9 @@ fn a_login_by_a_key_goes_before_every_file() {
 #[test]
 fn a_client_of_another_server_is_not_put_where_libraries_would_ask_google() {
     let world = world(&[]);
-    let file = |token_uri: &str| {
+    let file = |auth_uri: &str, token_uri: &str| {
         format!(
-            r#"{{"installed":{{"client_id":"42-x","client_secret":"s","auth_uri":"https://a.test/auth","token_uri":"{token_uri}"}}}}"#
+            r#"{{"installed":{{"client_id":"42-x","client_secret":"s","auth_uri":"{auth_uri}","token_uri":"{token_uri}"}}}}"#
         )
     };
     let options = LoginOptions {
@@ -177,15 +177,18 @@ fn a_client_of_another_server_is_not_put_where_libraries_would_ask_google() {
         flow: Some(Flow::Paste),
         ..LoginOptions::default()
     };
-    world.fs.put("/c.json", file("https://a.test/token").as_bytes());
+    world.fs.put("/c.json", file("https://a.test/auth", "https://a.test/token").as_bytes());
     let error = planned(&world, &options).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("`https://a.test/token`"), "{error}");
+    world.fs.put("/c.json", file("https://a.test/auth", TOKEN_ENDPOINT).as_bytes());
+    let error = planned(&world, &options).err().unwrap();
+    assert!(error.causes()[0].contains("only one of its addresses is Google's"), "{error:?}");
     // Another name of Google's own is Google's.
-    world.fs.put("/c.json", file("https://accounts.google.com/o/oauth2/token").as_bytes());
+    let former = "https://accounts.google.com/o/oauth2/token";
+    world.fs.put("/c.json", file(AUTHORIZATION_ENDPOINT, former).as_bytes());
     let signing = planned(&world, &options).unwrap();
     assert_eq!(signing.plan.metadata.token_endpoint.unwrap().as_str(), TOKEN_ENDPOINT);
-    assert_eq!(signing.plan.metadata.authorization_endpoint.unwrap().as_str(), "https://a.test/auth");
 }
 
 #[test]
