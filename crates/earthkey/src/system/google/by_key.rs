@@ -19,6 +19,7 @@ use super::project_id;
 use super::quota_project;
 use super::read;
 use super::source;
+use super::usable_project;
 use super::valid;
 use crate::config::Profile;
 use crate::error::Error;
@@ -85,7 +86,7 @@ pub(in super::super) fn plan_by_key(
         (Some(project), _) => Some(project_id(project, "`--project`")?),
         (None, QuotaProject::Set(project)) => Some(project),
         (None, QuotaProject::Remove) => None,
-        (None, QuotaProject::Keep) => cx.config.profile(login).project,
+        (None, QuotaProject::Keep) => remembered_project(cx, login).map(|(project, _)| project),
     };
     let mut source = key_source(cx, login, &path, preset)?;
     source.named_by = adc::named_by(cx)?
@@ -133,13 +134,18 @@ pub(in super::super) fn resolve_by_key(
     }
     let source = key_source(cx, login, &path, preset)?;
     let source = Source { named_by: Some(NamedBy::Login), ..source };
-    Ok(Some(match cx.config.profile(login).project {
-        Some(project) => {
-            let origin = cx.config.origin(login, "project").to_string();
+    Ok(Some(match remembered_project(cx, login) {
+        Some((project, origin)) => {
             Source { quota_project: Some(project), project_from: Some(origin), ..source }
         }
         None => source,
     }))
+}
+
+/// Returns the project that is remembered with a key, and where, unless no header could hold it.
+fn remembered_project(cx: &Context<'_>, login: &Login) -> Option<(String, String)> {
+    let project = cx.config.profile(login).project?;
+    usable_project(cx, &project, &cx.config.origin(login, "project").to_string())
 }
 
 /// Returns the login of the account whose key is at `path`.

@@ -165,6 +165,23 @@ fn a_login_by_a_key_goes_before_every_file() {
 }
 
 #[test]
+fn a_project_that_is_remembered_with_a_key_is_one_or_is_left_out() {
+    let world = world(&[]);
+    world.fs.put("/k/key.json", &key("robot@p.test"));
+    for (project, expected) in [("mine", Some("mine")), (r"p\r\nX-Evil: 1", None), ("../p", None)] {
+        let config = format!(
+            "[login.google]\nflow = \"service-account\"\nkey = \"/k/key.json\"\nproject = \"{project}\"\n"
+        );
+        world.fs.put("/home/ada/.config/earthkey/config.toml", config.as_bytes());
+        assert_eq!(resolved(&world, "google").unwrap().quota_project.as_deref(), expected);
+        let again = planned(&world, &LoginOptions::default()).unwrap();
+        assert_eq!(again.profile.project.as_deref(), expected);
+    }
+    let said = world.person.said().concat();
+    assert!(said.contains(".project` in ~/.config/earthkey/config.toml; it is left out"), "{said}");
+}
+
+#[test]
 fn a_client_of_another_server_is_not_put_where_libraries_would_ask_google() {
     let world = world(&[]);
     let file = |auth_uri: &str, token_uri: &str| {
