@@ -129,7 +129,7 @@ impl From<WrongType> for IdTokenError {
 pub fn verify(token: &IdToken, keys: &Jwks, expected: &Expected<'_>) -> Result<Claims, IdTokenError> {
     let verified = keys.verify(token.expose())?;
     let mut object = Object::parse(&verified.payload).ok_or(IdTokenError::NotClaims)?;
-    let claims = Claims::read(&mut object)?;
+    let claims = Claims::read(&mut object)?.with_whole_issuer(expected.issuer);
 
     if claims.iss != expected.issuer {
         return Err(IdTokenError::WrongIssuer {
@@ -167,7 +167,16 @@ pub fn verify(token: &IdToken, keys: &Jwks, expected: &Expected<'_>) -> Result<C
     Ok(claims)
 }
 
+/// Google's issuer, and how Google may write it in an ID token (OpenID Connect Core, section 15.6.2).
+const GOOGLE: (&str, &str) = ("https://accounts.google.com", "accounts.google.com");
+
 impl Claims {
+    /// Adds the scheme that Google may leave out; nobody else may.
+    fn with_whole_issuer(self, expected: &str) -> Self {
+        let (whole, bare) = GOOGLE;
+        if expected == whole && self.iss == bare { Self { iss: whole.to_owned(), ..self } } else { self }
+    }
+
     fn read(object: &mut Object) -> Result<Self, IdTokenError> {
         let mut shown = |name| {
             let text = object.string(name)?;

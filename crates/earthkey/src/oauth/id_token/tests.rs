@@ -92,9 +92,13 @@ impl Provider {
 
     /// Verifies claims as if they had come in answer to a request with a nonce.
     fn verify(&self, claims: &Value) -> Result<Claims, IdTokenError> {
+        self.verify_of("https://server.example.com", claims)
+    }
+
+    fn verify_of(&self, issuer: &str, claims: &Value) -> Result<Claims, IdTokenError> {
         let (nonce, access_token) = (Nonce::new("n-0S6_WzA2Mj"), AccessToken::new(ACCESS_TOKEN));
         let expected = Expected {
-            issuer: "https://server.example.com",
+            issuer,
             client_id: "s6BhdRkqt3",
             nonce: Some(&nonce),
             access_token: Some(&access_token),
@@ -314,4 +318,21 @@ fn what_was_not_sent_is_not_expected() {
         leeway: 0,
     };
     assert!(verify(&token, &provider.keys, &expected).is_ok());
+}
+
+#[test]
+fn openid_core_15_6_2_google_may_leave_the_scheme_out_and_nobody_else() {
+    let provider = Provider::es256();
+    for named in ["https://accounts.google.com", "accounts.google.com"] {
+        let claims = provider.verify_of("https://accounts.google.com", &with(good(), "iss", named)).unwrap();
+        assert_eq!(claims.iss, "https://accounts.google.com");
+    }
+    for (issuer, named) in [
+        ("https://server.example.com", "server.example.com"),
+        ("https://server.example.com", "accounts.google.com"),
+        ("https://accounts.google.com", "http://accounts.google.com"),
+    ] {
+        let error = provider.verify_of(issuer, &with(good(), "iss", named)).unwrap_err();
+        assert!(matches!(error, IdTokenError::WrongIssuer { .. }), "{error}");
+    }
 }
