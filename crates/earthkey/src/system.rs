@@ -151,6 +151,9 @@ pub async fn check(
     access: &Access,
     project: Option<&str>,
 ) -> Result<Checked> {
+    if source.login.system.is_of_google() {
+        google::refuse_strangers(cx, source)?;
+    }
     match source.login.system {
         System::Earthengine => earthengine::check(cx, source, access, project).await,
         System::Gemini => gemini::check(cx, source, access, project).await,
@@ -182,6 +185,7 @@ pub fn first_login(login: &Login) -> String {
 pub async fn whose(cx: &Context<'_>, source: &Source, access: &Access) -> Result<Checked> {
     // Google's systems know projects; whose a token is, Google itself knows.
     if source.login.system.is_of_google() {
+        google::refuse_strangers(cx, source)?;
         return google::check(cx, source, access).await;
     }
     check(cx, source, access, None).await

@@ -334,6 +334,12 @@ fn a_client_file_may_be_of_another_server() {
     second["refresh_token"] = first["refresh_token"].clone();
     assert_eq!(second, first);
     assert_eq!(machine.token_requests(Realm::Google, "refresh_token"), 0);
+    // Its tokens are none of Google's business.
+    for command in ["check", "whoami"] {
+        let error = machine.fails(&[command, "gemini"], 6);
+        assert!(error.starts_with("error: the token of `gemini` is not Google's"), "{error}");
+    }
+    assert!(machine.control().requests(None).iter().all(|request| !request.path.contains("googleapis.com")));
     // Neither server's login takes the place of the other's unasked.
     let own = download_client(&machine);
     let error = sign_in(&machine, &["gemini", "--client-id-file", &own]).fails(3);

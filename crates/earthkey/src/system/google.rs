@@ -216,6 +216,18 @@ pub(super) fn list(cx: &Context<'_>) -> Result<Vec<Login>> {
     Ok(is_there.then_some(default).into_iter().chain(further(cx, System::Google)?).collect())
 }
 
+/// Refuses to show Google a token that is another server's.
+pub(super) fn refuse_strangers(cx: &Context<'_>, source: &Source) -> Result<()> {
+    let Some(place) = source.place() else { return Ok(()) };
+    if is_googles(&place) || place == moved(cx, TOKEN_ENDPOINT)? {
+        return Ok(());
+    }
+    let login = &source.login;
+    Err(Error::configuration(format!("the token of `{login}` is not Google's, and is not shown to Google"))
+        .caused_by(format!("it comes from `{place}`"))
+        .hint(format!("have the token itself, for the server that it is for: `earthkey token {login}`")))
+}
+
 /// Asks Google what the token is good for.
 pub(super) async fn check(cx: &Context<'_>, source: &Source, access: &Access) -> Result<Checked> {
     let endpoint = moved(cx, TOKENINFO)?;
