@@ -49,7 +49,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
         return Ok(signing);
     }
     let path = google::own_path(cx, login)?;
-    let known = google::read(cx, &path)?.and_then(|bytes| AuthorizedUser::parse(&bytes).ok());
+    let known = google::read(cx, &path)?.and_then(|bytes| AuthorizedUser::parse(&bytes, Whose::Ours).ok());
     let known = known.map(|user| google::client_of(Some(&user))).transpose()?;
     let client = google::client(cx, login, options, &PRESET, known)?;
     let quota_project = match (&options.quota_project, &client.project) {

@@ -161,7 +161,7 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
             .hint(format!("keep them under another name: `mv {path} {path}.{kind}`, then sign in"))
             .hint("or have them moved to a file `….damaged`: add `--force`"));
     }
-    let known = read(cx, &path)?.and_then(|bytes| AuthorizedUser::parse(&bytes).ok());
+    let known = read(cx, &path)?.and_then(|bytes| AuthorizedUser::parse(&bytes, Whose::Googles).ok());
     let known = known_client(cx, login, known.map(|user| user.client))?;
     let client = googles_own(client(cx, login, options, &PRESET, known)?)?;
     let slot = AuthorizedUserSlot {
@@ -289,7 +289,7 @@ pub(super) fn resolve_by_file(
 ) -> Result<Source> {
     let home = home(cx, path, Arc::new(AuthorizedUserSlot { whose, ..AuthorizedUserSlot::default() }))?;
     let bytes = read(cx, &home.path)?;
-    let user = bytes.as_deref().and_then(|bytes| AuthorizedUser::parse_of(bytes, whose).ok());
+    let user = bytes.as_deref().and_then(|bytes| AuthorizedUser::parse(bytes, whose).ok());
     let client = client_of(user.as_ref())?;
     let source = source(cx, login, home, &client)?;
     let Some(user) = user else { return Ok(Source { is_resolved: true, ..source }) };

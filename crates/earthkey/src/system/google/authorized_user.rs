@@ -55,14 +55,7 @@ pub(in super::super) struct AuthorizedUser {
 
 impl AuthorizedUser {
     /// Reads a file, and of it what counts in one of that kind.
-    pub(in super::super) fn parse_of(bytes: &[u8], whose: Whose) -> Result<Self, Damage> {
-        let user = Self::parse(bytes)?;
-        let addresses = user.addresses.filter(|_| whose == Whose::Ours);
-        Ok(Self { addresses, ..user })
-    }
-
-    /// Reads a file.
-    pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, Damage> {
+    pub(in super::super) fn parse(bytes: &[u8], whose: Whose) -> Result<Self, Damage> {
         let file = parse(bytes)?;
         let text = |name: &str| {
             let text = file.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -78,7 +71,8 @@ impl AuthorizedUser {
             let verb = if missing.len() == 1 { "is" } else { "are" };
             return Err(Damage(format!("{} {verb} missing", missing.join(" and "))));
         };
-        let address = |name: &str| match text(name) {
+        // What nobody follows need not be an address at all.
+        let address = |name: &str| match text(name).filter(|_| whose == Whose::Ours) {
             None => Ok(None),
             Some(text) => match Url::parse(&text).ok().filter(is_confidential) {
                 Some(url) => Ok(Some(url)),
@@ -167,7 +161,7 @@ impl Slot for AuthorizedUserSlot {
     }
 
     fn read(&self, file: &[u8]) -> Result<Option<Contents>, Damage> {
-        let user = AuthorizedUser::parse_of(file, self.whose)?;
+        let user = AuthorizedUser::parse(file, self.whose)?;
         let file = parse(file)?;
         let token = file.get("refresh_token").and_then(Value::as_str).unwrap_or_default();
         Ok(Some(Contents {
@@ -315,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_a_file_lacks_is_named() {
-        let fault = |text: &str| AuthorizedUser::parse(text.as_bytes()).err().unwrap().0;
+        let fault = |text: &str| AuthorizedUser::parse(text.as_bytes(), Whose::Ours).err().unwrap().0;
         assert_eq!(fault(r#"{"type":"external_account"}"#), "its `type` is not `authorized_user`");
         assert_eq!(
             fault(r#"{"type":"authorized_user","client_id":"c"}"#),
@@ -328,5 +322,10 @@ mod tests {
             "`refresh_token` is missing"
         );
         assert!(!fault("{\"refresh_token\": \"hidden").contains("hidden"));
+        // An address counts where it is followed.
+        let led = GCLOUD
+            .replace("\"universe_domain\"", "\"token_uri\": \"http://idp.test/token\",\"universe_domain\"");
+        assert_eq!(fault(&led), "`token_uri` is no https address");
+        assert!(AuthorizedUser::parse(led.as_bytes(), Whose::Googles).unwrap().addresses.is_none());
     }
 }
