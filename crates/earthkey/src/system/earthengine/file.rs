@@ -1,12 +1,10 @@
 //! The file of Earth Engine's own client: one JSON object in one line, in which people keep settings
 //! of its command line, too.
 
-use serde::Serialize as _;
 use serde_json::Map;
-use serde_json::Serializer;
 use serde_json::Value;
-use serde_json::ser::Formatter;
 
+use super::super::google::in_one_line;
 use super::super::google::issued_to;
 use super::super::google::post_client;
 use super::super::google::scopes_of;
@@ -140,39 +138,6 @@ impl Slot for EarthEngineSlot {
     }
 }
 
-/// Writes as Python's `json.dumps` does, which the client uses.
-fn in_one_line(file: &Map<String, Value>) -> Result<Vec<u8>, Damage> {
-    let mut bytes = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut bytes, Spaced);
-    file.serialize(&mut serializer).map_err(|error| Damage(error.to_string()))?;
-    Ok(bytes)
-}
-
-/// A space behind each comma and colon.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
-}
-
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Damage> {
     serde_json::from_slice(bytes).map_err(|error| {
         Damage(format!("it is no JSON object (line {}, column {})", error.line(), error.column()))
@@ -247,6 +212,12 @@ mod tests {
         assert_eq!(
             slot.write(Some(file), &contents).unwrap(),
             br#"{"refresh_token": "r2", "scopes": ["s"]}"#
+        );
+        let file = r#"{"refresh_token": "r1", "note": "caf\u00e9"}"#.as_bytes();
+        assert_eq!(
+            slot.write(Some(file), &contents).unwrap(),
+            br#"{"refresh_token": "r2", "note": "caf\u00e9"}"#,
+            "what is kept stays as the client wrote it"
         );
     }
 

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::Addresses;
 use super::Whose;
+use super::json::indented;
 use super::post_client;
 use crate::host::http::is_confidential;
 use crate::oauth::client::Client;
@@ -183,7 +184,7 @@ impl Slot for AuthorizedUserSlot {
                 return Ok(old.to_vec());
             }
             file.insert("refresh_token".into(), token.expose().into());
-            return pretty(&file);
+            return indented(&file);
         };
         let secret = match &login.client.authentication {
             ClientAuthentication::SecretPost(secret) | ClientAuthentication::SecretBasic(secret) => {
@@ -213,7 +214,7 @@ impl Slot for AuthorizedUserSlot {
             set("scopes", contents.scopes.clone().unwrap_or_default().into());
         }
         file.sort_keys();
-        pretty(&file)
+        indented(&file)
     }
 
     fn clear(&self, _: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
@@ -231,11 +232,6 @@ pub(in super::super) fn issued_to(client: &Client, addresses: Option<&Addresses>
     };
     let token = addresses.map_or("", |addresses| addresses.token.as_str());
     Fingerprint::of(&format!("{}\n{secret}\n{token}", client.id))
-}
-
-/// Writes as `gcloud` does: two spaces, no newline at the end.
-fn pretty(file: &Map<String, Value>) -> Result<Vec<u8>, Damage> {
-    serde_json::to_vec_pretty(file).map_err(|error| Damage(error.to_string()))
 }
 
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Damage> {
