@@ -159,9 +159,19 @@ impl Plan {
     /// Returns an endpoint, or says that the provider has none.
     pub(crate) fn endpoint<'a>(&self, endpoint: Option<&'a url::Url>, what: &str) -> Result<&'a url::Url> {
         endpoint.ok_or_else(|| {
-            Error::configuration(format!("`{}` has no {what}", self.metadata.issuer))
-                .hint("try another flow: `--flow loopback`, `--flow paste`, `--flow device`")
+            let error = Error::configuration(format!("`{}` has no {what}", self.metadata.issuer));
+            match self.flows().as_slice() {
+                [] => error.hint("look at the address; the provider offers no way to sign in"),
+                flows => error.hint(format!("try another flow: `--flow {}`", flows.join("`, `--flow "))),
+            }
         })
+    }
+
+    /// Returns the flows of a person that the provider offers.
+    fn flows(&self) -> Vec<&'static str> {
+        let Metadata { authorization_endpoint, device_authorization_endpoint, .. } = &self.metadata;
+        let by_page = authorization_endpoint.iter().flat_map(|_| ["loopback", "paste"]);
+        by_page.chain(device_authorization_endpoint.iter().map(|_| "device")).collect()
     }
 
     /// Returns the flow that needs no browser of this machine, as far as the provider offers one.
@@ -200,7 +210,7 @@ pub(crate) async fn redeem(host: &Host, plan: &Plan, request: Request) -> Result
 pub(crate) fn unreachable(plan: &Plan, cause: SendError) -> Error {
     Error::network(format!("`{}` cannot be reached", plan.metadata.issuer))
         .caused_by(cause)
-        .hint(format!("when the network is back, sign in again: `earthkey login {}`", plan.login))
+        .hint(format!("when the network is back, sign in again: `{}`", plan.again))
 }
 
 /// Makes a token endpoint's error one that says what to do.
@@ -215,30 +225,27 @@ pub(crate) fn token_error(plan: &Plan, error: TokenError) -> Error {
 
 /// Makes a provider's no an error that says what to do about its kind.
 pub(crate) fn refused(plan: &Plan, refusal: &Refusal) -> Error {
-    let login = &plan.login;
+    let again = &plan.again;
     let said = match &refusal.description {
         Some(description) => format!("{}: {description}", refusal.error),
         None => refusal.error.clone(),
     };
     let (message, hint) = match refusal.error.as_str() {
-        "access_denied" => (
-            "the sign-in was denied",
-            format!("if that was a mistake, sign in again: `earthkey login {login}`"),
-        ),
+        "access_denied" => {
+            ("the sign-in was denied", format!("if that was a mistake, sign in again: `{again}`"))
+        }
         "expired_token" => {
-            ("the code expired before it was entered", format!("ask for a new one: `earthkey login {login}`"))
+            ("the code expired before it was entered", format!("ask for a new one: `{again}`"))
         }
         "invalid_scope" => (
             "the provider does not grant the scopes",
-            format!("name the ones it grants: `earthkey login {login} --scopes S,S`"),
+            format!("name the ones it grants, as `--scopes S,S`, in `{again}`"),
         ),
         "invalid_client" | "unauthorized_client" => (
             "the provider does not accept the client",
-            format!(
-                "look at its id and secret: `earthkey login {login} --client-id ID --client-secret-stdin`"
-            ),
+            format!("look at its id and secret, `--client-id ID --client-secret-stdin`, in `{again}`"),
         ),
-        _ => ("the provider refused", format!("sign in again: `earthkey login {login}`")),
+        _ => ("the provider refused", format!("sign in again: `{again}`")),
     };
     Error::refused(message).caused_by(said).hint(hint)
 }

@@ -64,18 +64,27 @@ fn an_endpoint_that_is_missing_is_a_matter_of_configuration() {
     let error = plan().endpoint(None, "device authorization endpoint").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert_eq!(error.to_string(), "`https://idp.test` has no device authorization endpoint");
-    assert!(!error.hints().is_empty());
+    assert_eq!(error.hints(), ["try another flow: `--flow loopback`, `--flow paste`, `--flow device`"]);
+    // What the provider does not have is not offered.
+    let mut of_google = plan();
+    of_google.metadata.device_authorization_endpoint = None;
+    let error = of_google.endpoint(None, "token endpoint").unwrap_err();
+    assert_eq!(error.hints(), ["try another flow: `--flow loopback`, `--flow paste`"]);
 }
 
 #[test]
 fn every_refusal_says_what_to_type_next() {
     for (code, message, hint) in [
-        ("access_denied", "the sign-in was denied", "earthkey login oidc/work"),
-        ("expired_token", "the code expired before it was entered", "earthkey login oidc/work"),
+        ("access_denied", "the sign-in was denied", "`earthkey login oidc/work --audience a`"),
+        (
+            "expired_token",
+            "the code expired before it was entered",
+            "`earthkey login oidc/work --audience a`",
+        ),
         ("invalid_scope", "the provider does not grant the scopes", "--scopes"),
         ("invalid_client", "the provider does not accept the client", "--client-id"),
         ("unauthorized_client", "the provider does not accept the client", "--client-id"),
-        ("invalid_grant", "the provider refused", "earthkey login oidc/work"),
+        ("invalid_grant", "the provider refused", "`earthkey login oidc/work --audience a`"),
     ] {
         let refusal =
             Refusal { status: 400, error: code.into(), description: Some("said so".into()), date: None };
