@@ -227,9 +227,11 @@ fn with_project(cx: &Context<'_>, source: Source, of_file: Option<&str>, by: By)
             }
         }
     };
-    let project = project
-        .or_else(|| Some((project_of_client(&source.client)?, "the client's id".to_owned())))
-        .or_else(|| usable(&project_of_key(cx, &source)?, "the key"));
+    let project = project.or_else(|| match key_of(cx, &source) {
+        // An account's address may begin with a number, too.
+        Some(key) => usable(&key.project?, "the key"),
+        None => Some((project_of_client(&source.client)?, "the client's id".to_owned())),
+    });
     let (quota_project, project_from) = project.unzip();
     Ok(Source { quota_project, project_from, ..source })
 }
@@ -241,9 +243,10 @@ fn project_of_client(client: &Client) -> Option<String> {
     (is_number && !PROJECTS_OF_CLIENTS.contains(&number)).then(|| number.to_owned())
 }
 
-fn project_of_key(cx: &Context<'_>, source: &Source) -> Option<String> {
+/// Returns the key that a login is by, if it is by one.
+fn key_of(cx: &Context<'_>, source: &Source) -> Option<google::Key> {
     let bytes = cx.read(&source.home.path).ok()??;
-    google::Key::parse(&bytes).ok()?.project
+    google::Key::parse(&bytes).ok()
 }
 
 /// Returns the file of a login: the client knows one alone, further ones are ours.

@@ -122,7 +122,7 @@ async fn the_project_of_a_key_is_its_own_unless_another_is_named() {
     let variables = [("GOOGLE_APPLICATION_CREDENTIALS", "/k.json")];
     let world = world(&variables);
     let key =
-        br#"{"type":"service_account","project_id":"of-key","private_key":"p","client_email":"r@p.test"}"#;
+        br#"{"type":"service_account","project_id":"of-key","private_key":"p","client_email":"4242-compute@p.test"}"#;
     world.fs.put("/k.json", key);
     let source = resolved(&world).await.unwrap();
     assert_eq!(source.quota_project.as_deref(), Some("of-key"));
@@ -131,6 +131,9 @@ async fn the_project_of_a_key_is_its_own_unless_another_is_named() {
         source.header(&AccessToken::new("t")).unwrap()[1],
         ("x-goog-user-project", "of-key".to_owned())
     );
+    // What its address begins with is no client's project.
+    world.fs.put("/k.json", String::from_utf8_lossy(key).replace("project_id", "other").as_bytes());
+    assert_eq!(project(&world).await, None);
 }
 
 /// Checks an Earth Engine that answers so.
