@@ -206,6 +206,15 @@ async fn what_google_refuses_is_told_with_what_to_do() {
     }
     let texts = texts.join("\n\n");
     assert!(!texts.contains("ya29"), "{texts}");
+    // A request that is refused is not the token's fault, unless that is said.
+    let place = r#"{"error": {"code": 400, "message": "User location is not supported for the API use.",
+        "status": "FAILED_PRECONDITION"}}"#;
+    let error = checked(400, place, Some("p-1")).await.unwrap_err();
+    assert!(error.to_string().ends_with("refuses the request"), "{error}");
+    assert_eq!(error.causes(), ["status 400: User location is not supported for the API use."]);
+    let of_token = r#"{"error": "invalid_token", "error_description": "Invalid Value"}"#;
+    let error = checked(400, of_token, Some("p-1")).await.unwrap_err();
+    assert!(error.to_string().ends_with("does not accept the token"), "{error}");
     insta::assert_snapshot!(texts);
 }
 

@@ -34,6 +34,8 @@ pub(in super::super) async fn ask(
 struct Status {
     message: String,
     reason: String,
+    /// Whether OAuth's own error code says that it is about the token (RFC 6750, section 3.1).
+    is_of_the_token: bool,
 }
 
 impl Status {
@@ -48,7 +50,8 @@ impl Status {
             Value::Null => String::from_utf8_lossy(&response.body).into_owned(),
             _ => "no reason is given".to_owned(),
         });
-        Self { message: redacted(&message, token, 400), reason: reason.unwrap_or_default() }
+        let is_of_the_token = body["error"] == "invalid_token";
+        Self { is_of_the_token, message: redacted(&message, token, 400), reason: reason.unwrap_or_default() }
     }
 
     fn says(&self, words: &str) -> bool {
@@ -97,6 +100,9 @@ fn error(source: &Source, shown: &str, response: &Response, token: &AccessToken)
             Error::refused(format!("`{login}` was not granted the scopes that this takes"))
                 .hint(format!("sign in for all of them: `earthkey login {login}`"))
         }
+        // Google's older endpoints say 400 of a token, too.
+        400 if !status.is_of_the_token => Error::refused(format!("`{shown}` refuses the request"))
+            .hint("what it says stands above; signing in again does not change it"),
         400 | 401 => Error::refused(format!("`{shown}` does not accept the token"))
             .hint(format!("get a new one: `earthkey token {login} --refresh`"))
             .hint(format!("if that does not help, sign in: `earthkey login {login}`")),
