@@ -397,6 +397,13 @@ fn gemini_says_so_where_no_project_is_kept() {
     hint: or for one shell: `export GOOGLE_CLOUD_QUOTA_PROJECT=P`
     ");
     machine.prints(&["check", "gemini", "--project", "my-project"]);
+    // Where the login is borrowed, the project belongs to the one that it is borrowed from.
+    machine.run(&["logout", "gemini"]).succeeds();
+    let retriever = "https://www.googleapis.com/auth/generative-language.retriever";
+    let scopes = format!("openid,https://www.googleapis.com/auth/cloud-platform,{retriever}");
+    sign_in(&machine, &["google", "--client-id-file", &client, "--scopes", &scopes]).succeeds();
+    let error = machine.fails(&["check", "gemini"], 6);
+    assert!(error.contains("hint: name one: `earthkey login google --quota-project P`\n"), "{error}");
 }
 
 #[test]

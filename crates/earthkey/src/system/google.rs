@@ -54,6 +54,7 @@ use super::LoginOptions;
 use super::NamedBy;
 use super::Signing;
 use super::Source;
+use super::options::word;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
@@ -160,7 +161,11 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
     if kind != authorized_user::TYPE && !options.force {
         let (path, kind) = (path.display(), printable(kind, 60));
         return Err(Error::configuration(format!("`{path}` holds credentials of type `{kind}`"))
-            .hint(format!("keep them under another name: `mv {path} {path}.{kind}`, then sign in"))
+            .hint(format!(
+                "keep them under another name: `mv {} {}`, then sign in",
+                word(&path.to_string()),
+                word(&format!("{path}.{kind}"))
+            ))
             .hint("or have them moved to a file `….damaged`: add `--force`"));
     }
     let known = read(cx, &path)?.and_then(|bytes| AuthorizedUser::parse(&bytes, Whose::Googles).ok());

@@ -7,6 +7,7 @@ use toml_edit::Item;
 use url::Url;
 
 use super::super::Context;
+use super::super::options::word;
 use super::super::plain_http;
 use super::slug;
 use crate::error::Error;
@@ -184,7 +185,8 @@ fn read_config(cx: &Context<'_>) -> Result<DocumentMut> {
     let path = cx.host.env.home()?.join(".earthscope").join("config.toml");
     let shown = path.display();
     let unusable = |what: String| {
-        Error::configuration(what).hint(format!("mend it, or move it away: `mv {shown} {shown}.damaged`"))
+        let (from, to) = (word(&shown.to_string()), word(&format!("{shown}.damaged")));
+        Error::configuration(what).hint(format!("mend it, or move it away: `mv {from} {to}`"))
     };
     let bytes =
         cx.read(&path).map_err(|error| crate::store::places::unusable("cannot read", &path, error))?;

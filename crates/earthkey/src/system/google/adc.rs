@@ -24,6 +24,7 @@ use crate::login::System;
 use crate::system::Context;
 use crate::system::NamedBy;
 use crate::system::Source;
+use crate::system::first_login;
 
 const VARIABLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 const FILE: &str = "application_default_credentials.json";
@@ -123,7 +124,10 @@ impl Adc {
                 let kind = printable(kind, 60);
                 Err(Error::configuration(format!("credentials of type `{kind}` cannot be used yet"))
                     .with_credential(format!("`{login}` from {}", self.path.display()))
-                    .hint("use a service account's key, or a login of a person: `earthkey login google`"))
+                    .hint(format!(
+                        "use a service account's key, or a login of a person: `{}`",
+                        first_login(login)
+                    )))
             }
         }
     }

@@ -4,6 +4,7 @@ use serde_json::Map;
 use serde_json::Value;
 
 use super::super::Context;
+use super::super::NamedBy;
 use super::super::Source;
 use super::super::provider::redacted;
 use super::super::provider::send;
@@ -69,9 +70,17 @@ fn error(source: &Source, shown: &str, response: &Response, token: &AccessToken)
     let another = format!("name another project: `earthkey check {login} --project P`");
     let error = match response.status {
         _ if status.says("requires a quota project") => {
-            Error::configuration(format!("{login} needs a project that its requests are counted for"))
-                .hint(format!("name one: `earthkey login {login} --quota-project P`"))
-                .hint("or for one shell: `export GOOGLE_CLOUD_QUOTA_PROJECT=P`")
+            let error =
+                Error::configuration(format!("{login} needs a project that its requests are counted for"));
+            match source.named_by {
+                // No sign-in would be heard.
+                Some(NamedBy::Variable(_)) => error,
+                Some(NamedBy::Other(lender)) => {
+                    error.hint(format!("name one: `earthkey login {lender} --quota-project P`"))
+                }
+                _ => error.hint(format!("name one: `earthkey login {login} --quota-project P`")),
+            }
+            .hint("or for one shell: `export GOOGLE_CLOUD_QUOTA_PROJECT=P`")
         }
         _ if status.reason == "SERVICE_DISABLED" || status.says("has not been used in project") => {
             let api = api_of(shown);

@@ -57,7 +57,9 @@ pub(in super::super) fn plan_by_key(
     options: &LoginOptions,
     preset: &Preset,
 ) -> Result<Option<Signing>> {
-    let known = key_of(cx, login).filter(|_| options.flow.is_none() && options.client_id_file.is_none());
+    let names_client =
+        options.client_id.is_some() || options.client_id_file.is_some() || options.client_secret.is_some();
+    let known = key_of(cx, login).filter(|_| options.flow.is_none() && !names_client);
     let is_asked = options.key.is_some() || options.flow == Some(Flow::ServiceAccount);
     if !is_asked && known.is_none() {
         return Ok(None);
@@ -70,7 +72,7 @@ pub(in super::super) fn plan_by_key(
         Error::usage("the flow `service-account` needs the account's key")
             .hint(format!("earthkey login {login} --flow service-account --key FILE"))
     })?;
-    if options.client_id.is_some() || options.client_id_file.is_some() || options.client_secret.is_some() {
+    if names_client {
         return Err(Error::usage("a key needs no client").hint(format!("earthkey login {login} --key FILE")));
     }
     let path = cx.absolute(&path)?;

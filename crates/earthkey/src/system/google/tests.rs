@@ -287,3 +287,33 @@ fn projects_that_no_header_can_hold_are_refused() {
         assert_eq!(project_id(text, "x").err().unwrap().kind(), ErrorKind::Configuration);
     }
 }
+
+#[test]
+fn what_is_said_to_type_can_be_typed() {
+    let world = world(&[("CLOUDSDK_CONFIG", "/my sdk")]);
+    let path = "/my sdk/application_default_credentials.json";
+    world.fs.put(path, br#"{"type": "external_account", "audience": "a"}"#);
+    let error = planned(&world, &LoginOptions::default()).err().unwrap();
+    assert!(error.hints()[0].contains(&format!("`mv '{path}' '{path}.external_account'`")), "{error:?}");
+    // What cannot be lent is replaced by a login of the system that was asked for.
+    let host = world.host(1);
+    let config = Config::load(&host).unwrap();
+    let cx = Context::new(&host, &config);
+    let error = crate::system::gemini::resolve(&cx, &Login::of(System::Gemini)).err().unwrap();
+    assert!(error.hints()[0].contains("`earthkey login gemini --client-id-file"), "{error:?}");
+}
+
+#[test]
+fn who_names_a_client_means_no_key_that_is_remembered() {
+    let world = world(&[]);
+    world.fs.put("/k/key.json", &key("robot@p.test"));
+    let config = b"[login.google]\nflow = \"service-account\"\nkey = \"/k/key.json\"\n";
+    world.fs.put("/home/ada/.config/earthkey/config.toml", config);
+    assert_eq!(planned(&world, &LoginOptions::default()).unwrap().flow, Flow::ServiceAccount);
+    let named = LoginOptions {
+        client_id: Some("42-x".into()),
+        client_secret: Some(ClientSecret::new("s")),
+        ..LoginOptions::default()
+    };
+    assert_eq!(planned(&world, &named).unwrap().plan.client.id, "42-x");
+}
