@@ -8,6 +8,7 @@ mod flows;
 mod google;
 mod google_keys;
 mod google_records;
+mod google_replaced;
 mod help;
 mod homes;
 mod leaks;
