@@ -42,6 +42,8 @@ pub(crate) struct Terminal {
     paint: Paint,
     /// Whoever looks at a file twice warns of it twice; a person is told once.
     warnings: Mutex<BTreeSet<String>>,
+    /// Likewise, but until something is asked: what an answer leads to may be said again.
+    lines: Mutex<BTreeSet<String>>,
 }
 
 impl Terminal {
@@ -53,12 +55,8 @@ impl Terminal {
             browser: env.text("BROWSER").map(str::to_owned),
             paint: output.stderr,
             warnings: Mutex::default(),
+            lines: Mutex::default(),
         }
-    }
-
-    /// Returns whether a warning has not been told yet.
-    fn is_news(&self, warning: &str) -> bool {
-        self.warnings.lock().is_ok_and(|mut warnings| warnings.insert(warning.to_owned()))
     }
 
     fn device(&self, uri: &Url, complete: Option<&Url>, user_code: &str, expires_in: u64) -> String {
@@ -76,6 +74,11 @@ impl Terminal {
         let (page, code) = (self.paint.bold(page.as_str()), self.paint.bold(user_code));
         text + &format!("Visit {page} within {}\nand {task} the code {code}\n", duration(expires_in))
     }
+}
+
+/// Returns whether something has not been told yet.
+fn is_news(told: &Mutex<BTreeSet<String>>, text: &str) -> bool {
+    told.lock().is_ok_and(|mut told| told.insert(text.to_owned()))
 }
 
 impl Interaction for Terminal {
@@ -96,8 +99,8 @@ impl Interaction for Terminal {
             Notice::Device { verification_uri, verification_uri_complete, user_code, expires_in } => {
                 self.device(verification_uri, *verification_uri_complete, user_code, *expires_in)
             }
-            Notice::Line(line) => format!("{line}\n"),
-            Notice::Warning(text) if self.is_news(text) => {
+            Notice::Line(line) if is_news(&self.lines, line) => format!("{line}\n"),
+            Notice::Warning(text) if is_news(&self.warnings, text) => {
                 format!("{}: {text}\n", self.paint.yellow("warning"))
             }
             Notice::Story(text) if self.verbose >= 1 => format!("{}\n", self.paint.dim(text)),
@@ -112,6 +115,9 @@ impl Interaction for Terminal {
     }
 
     fn ask(&self, question: &str) -> BoxFuture<'_, io::Result<String>> {
+        if let Ok(mut lines) = self.lines.lock() {
+            lines.clear();
+        }
         write(question);
         Box::pin(async {
             let read = || {

@@ -115,6 +115,21 @@ fn a_key_goes_before_the_file_of_a_person_and_a_person_may_take_over() {
 }
 
 #[test]
+fn that_a_login_is_borrowed_is_told_once_and_not_while_another_is_made() {
+    let machine = Machine::new();
+    let told = |arguments: &[&str]| {
+        let ended = machine.run(arguments).succeeds();
+        ended.stderr.lines().filter(|line| line.starts_with("there is no login in")).count()
+    };
+    sign_in(&machine, &["google"]).succeeds();
+    // As `gcloud` leaves it: nothing is known of whose it is.
+    fs::remove_dir_all(machine.path(".local/state/earthkey/ledgers")).unwrap();
+    assert_eq!(told(&["whoami", "earthengine"]), 1);
+    let key = download_key(&machine, "key.json");
+    assert_eq!(told(&["login", "earthengine", "--key", &key]), 0);
+}
+
+#[test]
 fn a_key_may_lie_where_nothing_can_be_written() {
     let mut machine = Machine::new();
     let key = download_key(&machine, "sealed/key.json");

@@ -86,7 +86,8 @@ impl Earthkey {
 
     /// Asks before a key takes the place of a person's login, which it goes before from then on.
     pub(super) async fn agree_to_hide(&self, cx: &Context<'_>, login: &Login) -> Result<()> {
-        let Ok(present) = system::resolve(cx, login).await else { return Ok(()) };
+        let cx = Context::new(cx.host, cx.config).before_sign_in();
+        let Ok(present) = system::resolve(&cx, login).await else { return Ok(()) };
         if present.named_by.is_some() {
             return Ok(());
         }

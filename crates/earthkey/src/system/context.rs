@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub host: &'a Host,
     /// What is remembered of logins.
     pub config: &'a Config,
+    /// Whether it is told that a system borrows another's login.
+    tells_of_borrowing: bool,
     looks: Mutex<Looks>,
 }
 
@@ -53,7 +55,19 @@ impl<'a> Context<'a> {
             None => Look::Absent,
         };
         let looks = Looks { at: vec![(config.path().clone(), look)], is_of_directory: false };
-        Self { host, config, looks: Mutex::new(looks) }
+        Self { host, config, tells_of_borrowing: true, looks: Mutex::new(looks) }
+    }
+
+    /// Does not tell that a system borrows another's login: it is about to have one of its own.
+    pub fn before_sign_in(self) -> Self {
+        Self { tells_of_borrowing: false, ..self }
+    }
+
+    /// Tells that a system borrows another's login.
+    pub(crate) fn tell_borrowing(&self, text: &str) {
+        if self.tells_of_borrowing {
+            self.host.interaction.tell(&Notice::Line(text));
+        }
     }
 
     /// Returns the sandbox that every system is moved to, if there is one.

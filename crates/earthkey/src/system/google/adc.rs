@@ -17,7 +17,6 @@ use super::resolve_by_file;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
-use crate::host::Notice;
 use crate::host::env::display;
 use crate::login::Login;
 use crate::login::System;
@@ -82,11 +81,11 @@ impl Adc {
         preset: &Preset,
         empty: &Path,
     ) -> Result<Source> {
-        cx.host.interaction.tell(&Notice::Line(&format!(
+        cx.tell_borrowing(&format!(
             "there is no login in {}; `{login}` uses {}",
             display(empty, &cx.host.env),
             display(&self.path, &cx.host.env)
-        )));
+        ));
         self.source(cx, login, preset)
     }
 
