@@ -44,7 +44,7 @@ impl Earthkey {
             Some(in_place) => Keep::create(&self.host, &in_place.home)?.ledger()?,
             None => keep.ledger()?,
         };
-        let known = known.entries.binding_of(present.fingerprint()).cloned();
+        let known = known.entries.identity_of(present.fingerprint()).cloned();
         let plays_over_real = present.grant.is_some()
             && using::is_of_sandbox(contents.grant.as_ref())
             && !using::is_of_sandbox(present.grant.as_ref());
