@@ -26,6 +26,7 @@ use crate::host::http::SendError;
 use crate::host::scripted::World;
 use crate::secret::AccessToken;
 use crate::secret::RefreshToken;
+use crate::store::Contents;
 
 const FILE: &str = "/home/ada/.earthscope/default/tokens.json";
 
