@@ -239,15 +239,23 @@ pub(crate) fn refused(plan: &Plan, refusal: &Refusal) -> Error {
         }
         "invalid_scope" => (
             "the provider does not grant the scopes",
-            format!("name the ones it grants, as `--scopes S,S`, in `{again}`"),
+            format!("name the ones it grants: `{}`", with(again, "--scopes", " S,S")),
         ),
         "invalid_client" | "unauthorized_client" => (
             "the provider does not accept the client",
-            format!("look at its id and secret, `--client-id ID --client-secret-stdin`, in `{again}`"),
+            format!(
+                "look at its id and secret: `{}`",
+                with(again, "--client-id", " ID --client-secret-stdin")
+            ),
         ),
         _ => ("the provider refused", format!("sign in again: `{again}`")),
     };
     Error::refused(message).caused_by(said).hint(hint)
+}
+
+/// Adds an option to a command that does not have it yet.
+fn with(command: &str, option: &str, value: &str) -> String {
+    if command.contains(option) { command.to_owned() } else { format!("{command} {option}{value}") }
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn a_provider_that_is_not_there_is_a_matter_of_the_network() {
     error: `http://127.0.0.1:PORT/` cannot be reached
     caused by: client error (Connect): tcp connect error: Connection refused (os error 111)
 
-    hint: when the network is back, sign in again: `earthkey login earthscope`
+    hint: when the network is back, sign in again: `earthkey login earthscope http://127.0.0.1:PORT`
     ");
 }
 
@@ -216,7 +216,7 @@ fn a_token_response_without_end_ends_a_sign_in() {
     error: `http://SANDBOX/oidc` cannot be reached
     caused by: the answer is larger than 65536 bytes
 
-    hint: when the network is back, sign in again: `earthkey login oidc`
+    hint: when the network is back, sign in again: `earthkey login oidc --client-id sandbox-confidential --client-secret-stdin`
     ");
 }
 

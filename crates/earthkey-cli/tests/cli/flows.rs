@@ -160,7 +160,7 @@ fn the_credentials_of_a_client() {
     error: the provider does not accept the client
     caused by: invalid_client: the client secret is missing or wrong
 
-    hint: look at its id and secret: `earthkey login oidc --client-id ID --client-secret-stdin`
+    hint: look at its id and secret: `earthkey login oidc --client-id sandbox-confidential --client-secret-stdin`
     ");
     assert_snapshot!(machine.run_with_input(&wrong, "\n").fails(3), @"
     error: no client secret came on standard input

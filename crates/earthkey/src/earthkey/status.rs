@@ -197,8 +197,11 @@ impl Earthkey {
         let refusal = contents.grant.as_ref().and_then(|grant: &Grant| {
             entries.refusal(&using.refusal_key(grant)).filter(|refusal| now < refusal.until)
         });
+        let is_spent = contents.fingerprint().is_some_and(|found| entries.is_spent(found));
+        let is_replaced = is_spent && entries.newest().is_none();
         let state = match (&access, refusal, &contents.grant) {
             (Some(_), _, _) => State::Valid,
+            (None, _, Some(_)) if is_replaced => State::LoginRequired,
             (None, Some(_), _) => State::Refused,
             (None, None, Some(_)) if has_fetched => State::Expired,
             (None, None, Some(_)) => State::Ready,
@@ -206,7 +209,9 @@ impl Earthkey {
         };
         let refused =
             refusal.map(|refusal| refusal.description.clone().unwrap_or_else(|| refusal.error.clone()));
-        let reason = refused.or_else(|| pending(reading.ledger.state, &entries));
+        let by = if entries.has_answer_apart() { " by one of another account" } else { "" };
+        let replaced = is_replaced.then(|| format!("its refresh token was replaced{by}; sign in anew"));
+        let reason = refused.or(replaced).or_else(|| pending(reading.ledger.state, &entries));
         let binding = entries.binding_of(contents.fingerprint()).cloned().unwrap_or_default();
         let known = |text: String| Some(text).filter(|text| !text.is_empty());
         let Binding { flow, scopes, granted_at, .. } = binding;

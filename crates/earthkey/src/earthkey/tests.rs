@@ -273,6 +273,7 @@ async fn sign_in(world: &World) {
     let binding = Binding {
         issuer: source.issuer.clone(),
         subject: Some("ada".into()),
+        subject_issuer: Some("https://login.earthscope.org/".into()),
         account: Some("ada@example.org".into()),
         ..Binding::default()
     };
@@ -365,6 +366,29 @@ async fn a_login_that_programs_share_comes_with_advice_when_its_provider_rotates
         said.iter().any(|said| said.contains("give it tokens by `earthkey token earthscope`")),
         "{said:?}"
     );
+}
+
+#[tokio::test]
+async fn a_login_that_was_answered_for_somebody_else_wants_a_sign_in_and_can_be_ended() {
+    let world = World::new(|_| {
+        let (token, id_token) = (token_of("bea", 1), token_of("bea", 2));
+        let body = format!(r#"{{"access_token":"{token}","id_token":"{id_token}","refresh_token":"beas"}}"#);
+        Ok(Response::new(200, body))
+    });
+    world.fs.put(FILE, br#"{"refresh_token": "r0"}"#);
+    sign_in(&world).await;
+    let (earthkey, login) = (Earthkey::in_foreground(world.host(1)), earthscope());
+    assert!(earthkey.token(&login, &Want { force: true, ..Want::default() }).await.is_err());
+    // Once the token at hand is over, too.
+    world.clock.advance(Duration::from_secs(4000));
+    let status = earthkey.status(&login).await.unwrap();
+    assert_eq!(status.state, State::LoginRequired);
+    assert_eq!(
+        status.reason.unwrap(),
+        "its refresh token was replaced by one of another account; sign in anew"
+    );
+    assert!(earthkey.logout(&login, true).await.unwrap().was_signed_in);
+    assert!(world.fs.get(FILE).is_none());
 }
 
 /// Shows an error as far as it does not depend on the credential.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -96,6 +98,8 @@ pub(crate) struct Swap<'a> {
     places: &'a Places,
     host: &'a Host,
     temporary: PathBuf,
+    /// Whether a name or a file was changed, which has to be made durable then.
+    has_changed: AtomicBool,
 }
 
 impl<'a> Swap<'a> {
@@ -106,7 +110,8 @@ impl<'a> Swap<'a> {
         _lock: &'a FileLock,
         temporary: &str,
     ) -> Self {
-        Self { home, places, host, temporary: places.temporary(temporary) }
+        let temporary = places.temporary(temporary);
+        Self { home, places, host, temporary, has_changed: AtomicBool::new(false) }
     }
 
     /// Puts `contents` into the slot if what is there may be replaced.
@@ -267,6 +272,7 @@ impl<'a> Swap<'a> {
 
     /// Takes the whole home away if it is still `old`.
     fn withdraw(&self, old: &[u8]) -> io::Result<bool> {
+        self.has_changed.store(true, Ordering::Relaxed);
         match self.host.fs.rename(&self.places.home, &self.temporary) {
             Ok(()) if *self.displaced()? == *old => Ok(true),
             // Somebody wrote just before; that goes back, unless they wrote again.
@@ -281,6 +287,7 @@ impl<'a> Swap<'a> {
 
     /// Keeps a damaged home under another name, for a person to look at.
     fn set_aside(&self) -> io::Result<()> {
+        self.has_changed.store(true, Ordering::Relaxed);
         let home = &self.places.home;
         let aside = self.places.damaged();
         self.host.fs.rename(home, &aside)?;
@@ -295,6 +302,7 @@ impl<'a> Swap<'a> {
     /// Writes the temporary file, durably, over what is in it: the room that was set aside for it
     /// is not given back first.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.has_changed.store(true, Ordering::Relaxed);
         let file = self.host.fs.open(&self.temporary, true)?;
         file.write_at(0, bytes)?;
         file.set_len(bytes.len() as u64)?;
@@ -303,7 +311,10 @@ impl<'a> Swap<'a> {
 
     /// Makes the new names durable; what is left in the temporary file has been judged by then.
     fn done(&self) -> Result<()> {
-        self.host.fs.sync_directory(&self.places.directory).map_err(self.failed())?;
+        // The folder of a key is its owner's, and need not be ours to open.
+        if self.has_changed.load(Ordering::Relaxed) {
+            self.host.fs.sync_directory(&self.places.directory).map_err(self.failed())?;
+        }
         // Where nothing was to be changed there is none, and a directory that cannot be written
         // refuses to remove even what is not there.
         match self.host.fs.stat_link(&self.temporary) {

@@ -127,6 +127,20 @@ async fn a_logout_removes_the_slot_the_ledger_and_whatever_a_crash_left() {
 }
 
 #[tokio::test]
+async fn what_is_there_already_needs_nothing_of_its_folder() {
+    let world = world("r0");
+    let mut process = Process::new(&world, 1);
+    process.home.ledgers = Some("/home/ada/state".into());
+    let keep = Keep::create(&process.host, &process.home).unwrap();
+    let before = world.fs.steps().len();
+    keep.put(&contents("r0"), Binding::default()).await.unwrap();
+    let steps = world.fs.steps().split_off(before);
+    assert!(!steps.iter().any(|step| step.contains(DIRECTORY)), "{steps:?}");
+    keep.put(&contents("r1"), Binding::default()).await.unwrap();
+    assert!(world.fs.steps().contains(&format!("sync {DIRECTORY}")));
+}
+
+#[tokio::test]
 async fn no_token_of_a_login_outlives_it_in_the_ledger() {
     for is_sign_in in [true, false] {
         let world = world("the-first-token");
