@@ -41,7 +41,11 @@ mod tests {
 
     #[test]
     fn no_core_file_is_left_and_the_hard_limit_stays() {
-        let before = getrlimit(Resource::Core);
+        // Many a machine allows no core file anyway, so that nothing would be seen of it.
+        let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+        let before = Rlimit { current: Some(maximum.map_or(1, |hard| hard.min(1))), maximum };
+        setrlimit(Resource::Core, before).expect("the soft limit may be whatever the hard one is");
+        assert_eq!(getrlimit(Resource::Core), before);
         assert_eq!(protect(), Ok(()));
         assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), ..before });
         #[cfg(target_os = "linux")]

@@ -408,3 +408,18 @@ fn a_reader_never_sees_half_a_record() {
         }
     });
 }
+
+#[test]
+fn what_stands_in_the_place_of_the_tag_is_neither_written_nor_followed() {
+    let place = Place::new();
+    let others = place.folder.path().join("notes");
+    fs::write(&others, "mine").unwrap();
+    fs::remove_file(place.path("CACHEDIR.TAG")).unwrap();
+    symlink(&others, place.path("CACHEDIR.TAG")).unwrap();
+    Cache::create(&place.cache.path).unwrap();
+    assert_eq!(fs::read_to_string(&others).unwrap(), "mine");
+    fs::remove_file(place.path("CACHEDIR.TAG")).unwrap();
+    fs::write(place.path("CACHEDIR.TAG"), "of somebody").unwrap();
+    Cache::create(&place.cache.path).unwrap();
+    assert_eq!(fs::read_to_string(place.path("CACHEDIR.TAG")).unwrap(), "of somebody");
+}
