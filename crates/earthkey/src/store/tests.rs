@@ -138,7 +138,7 @@ impl Process {
 }
 
 /// Takes the lease and makes an intent to send what the home holds.
-async fn begin<'k>(keep: &'k Keep<'k>) -> Attempt<'k> {
+pub(crate) async fn begin<'k>(keep: &'k Keep<'k>) -> Attempt<'k> {
     let lease = keep.try_lease().unwrap().unwrap();
     let held = keep.adopt(&lease).await.unwrap().unwrap();
     keep.reserve(lease, &held.contents, 1_800_000_050).await.unwrap()

@@ -16,6 +16,7 @@ use crate::store::keep::Landed;
 use crate::store::ledger::Binding;
 use crate::store::ledger::Entries;
 use crate::store::tests::PATH;
+use crate::store::tests::begin;
 use crate::store::tests::contents;
 use crate::store::tests::file;
 use crate::store::tests::token_in;
@@ -125,9 +126,7 @@ async fn a_sign_in_as_somebody_else_meanwhile_is_no_stranger() {
     let world = signed_in([]).await;
     let caller = Caller::new(&world, 1);
     let keep = Keep::open(&caller.host, &caller.home).unwrap().unwrap();
-    let lease = keep.try_lease().unwrap().unwrap();
-    let held = keep.adopt(&lease).await.unwrap().unwrap();
-    let mut attempt = keep.reserve(lease, &held.contents, 1_800_000_050).await.unwrap();
+    let mut attempt = begin(&keep).await;
     let beas =
         Binding { subject: Some("bea".into()), subject_issuer: Some(ISSUER.into()), ..Binding::default() };
     keep.put(&contents("beas"), beas).await.unwrap();
@@ -147,9 +146,7 @@ async fn an_answer_that_a_crash_left_is_not_landed_for_somebody_else() {
     {
         let caller = Caller::new(&world, 1);
         let keep = Keep::open(&caller.host, &caller.home).unwrap().unwrap();
-        let lease = keep.try_lease().unwrap().unwrap();
-        let held = keep.adopt(&lease).await.unwrap().unwrap();
-        let mut attempt = keep.reserve(lease, &held.contents, 1_800_000_050).await.unwrap();
+        let mut attempt = begin(&keep).await;
         attempt.answer(answer_of("bea", Some("beas-r1")).as_bytes()).await.unwrap();
     }
     let error = Caller::new(&world, 2).token().await.unwrap_err();
