@@ -14,6 +14,7 @@ use toml_edit::value;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::word;
 use crate::host::Host;
 use crate::host::env::display;
 use crate::host::fs::unusable;
@@ -99,15 +100,18 @@ impl Config {
     /// Reads `config.toml`; an absent file is an empty one.
     pub fn load(host: &Host) -> Result<Self> {
         let path = host.env.config_directory()?.join("config.toml");
-        let shown = display(&path, &host.env);
+        let (shown, whole) = (display(&path, &host.env), path.display());
         let bytes = match host.fs.read(&path, MAX_CONFIG) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(unusable("cannot read", &path, error)),
         };
         let text = String::from_utf8(bytes.clone().unwrap_or_default()).map_err(|_| {
-            Error::configuration(format!("`{shown}` is not text"))
-                .hint(format!("look at it, or move it away: `mv {shown} {shown}.damaged`"))
+            Error::configuration(format!("`{shown}` is not text")).hint(format!(
+                "look at it, or move it away: `mv {} {}`",
+                word(&whole),
+                word(format_args!("{whole}.damaged"))
+            ))
         })?;
         let document = text.parse().map_err(|error: toml_edit::TomlError| {
             Error::configuration(format!("`{shown}` is not valid TOML"))

@@ -54,6 +54,7 @@ use crate::store::slot::Rotation;
 use crate::system;
 use crate::system::Checked;
 use crate::system::Context;
+use crate::system::IssuedTo;
 use crate::system::NamedBy;
 use crate::system::Source;
 
@@ -301,7 +302,8 @@ impl Earthkey {
         let Ok(config) = Config::load(&self.host) else { return false };
         let cx = Context::new(&self.host, &config);
         let now = system::resolve(&cx, &before.login).await;
-        now.is_ok_and(|now| before.is_resolved && now.issued_to != before.issued_to)
+        let is_of_home = before.issued_to != IssuedTo::Elsewhere;
+        now.is_ok_and(|now| is_of_home && now.issued_to != before.issued_to)
     }
 
     /// Answers from a record, if one holds and is fresh enough.

@@ -196,6 +196,17 @@ pub fn printable(text: &str, limit: usize) -> String {
     clean.trim().to_owned()
 }
 
+/// Writes a value as one word for a shell, so that a hint can be pasted.
+pub fn word(value: impl fmt::Display) -> String {
+    let value = value.to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !value.is_empty() && value.bytes().all(is_plain) {
+        value
+    } else {
+        format!("'{}'", value.replace('\'', r"'\''"))
+    }
+}
+
 /// Whether `c` reorders what follows it on a terminal, so that a text reads as another.
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -219,5 +230,19 @@ mod tests {
         assert_eq!(printable("a\x1b[2Jb\r\nc", 20), "a [2Jb  c");
         assert_eq!(printable("\u{202e}evil", 20), "evil");
         assert_eq!(printable("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn a_hint_can_be_pasted_whatever_a_path_is_called() {
+        for (value, expected) in [
+            ("/home/me/.config/earthkey/config.toml", "/home/me/.config/earthkey/config.toml"),
+            ("/data/My Drive/key.json", "'/data/My Drive/key.json'"),
+            ("/tmp/$(reboot)", "'/tmp/$(reboot)'"),
+            ("it's", r"'it'\''s'"),
+            ("~", "'~'"),
+            ("", "''"),
+        ] {
+            assert_eq!(word(value), expected);
+        }
     }
 }

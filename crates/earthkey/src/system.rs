@@ -28,6 +28,7 @@ use self::provider::fetch;
 use self::provider::plain_http;
 pub use self::source::Bearer;
 pub use self::source::Endpoints;
+pub use self::source::IssuedTo;
 pub use self::source::NamedBy;
 pub use self::source::Source;
 use crate::config::Profile;

@@ -209,7 +209,7 @@ fn openeo_refuses_a_file_that_others_can_read() {
     error: `HOME/.local/share/openeo-python-client/refresh-tokens.json` can be read by others (mode 0644)
     caused by: the system's own client refuses such a file, too
 
-    hint: chmod 600 HOME/.local/share/openeo-python-client/refresh-tokens.json
+    hint: let nobody else read it: `chmod 600 HOME/.local/share/openeo-python-client/refresh-tokens.json`
     ");
     machine.fails(&["check", "openeo"], 7);
     assert_eq!(machine.run(&["status", "openeo"]).code(), 7);

@@ -11,7 +11,6 @@ use crate::host::env::display;
 use crate::login::Login;
 use crate::login::System;
 use crate::oauth::jose;
-use crate::secret::AccessToken;
 use crate::store::Contents;
 use crate::store::Keep;
 use crate::store::ledger::Binding;
@@ -41,10 +40,13 @@ impl Earthkey {
         let in_place = system::in_place(&Context::new(&self.host, &config), source)?;
         // A server that replaces its tokens has its ledgers elsewhere.
         let known = match &in_place {
-            Some(in_place) => Keep::create(&self.host, &in_place.home)?.ledger()?,
-            None => keep.ledger()?,
+            Some(in_place) => match Keep::open(&self.host, &in_place.home)? {
+                Some(keep) => Some(keep.ledger()?),
+                None => None,
+            },
+            None => Some(keep.ledger()?),
         };
-        let known = known.entries.identity_of(present.fingerprint()).cloned();
+        let known = known.and_then(|known| known.entries.identity_of(present.fingerprint()).cloned());
         let plays_over_real = present.grant.is_some()
             && using::is_of_sandbox(contents.grant.as_ref())
             && !using::is_of_sandbox(present.grant.as_ref());
@@ -121,7 +123,7 @@ fn of_nobody() -> Binding {
 /// Returns what a login that the system's own client put there says of itself: whose it is by its access
 /// token.
 fn of_access_token(present: &Contents, new: &Binding) -> Option<Binding> {
-    let subject = subject_of(present.access_token.as_ref())?;
+    let subject = jose::peek_subject(present.access_token.as_ref()?.expose())?;
     Some(Binding { issuer: new.issuer.clone(), subject: Some(subject), ..Binding::default() })
 }
 
@@ -143,9 +145,4 @@ fn who(binding: &Binding) -> String {
         Some(account) => format!("`{account}` at `{}`", binding.issuer),
         None => format!("`{}`", binding.issuer),
     }
-}
-
-/// Returns whose an access token is, where it is a JWT that says so.
-pub(super) fn subject_of(token: Option<&AccessToken>) -> Option<String> {
-    jose::peek(token?.expose())?.get("sub")?.as_str().map(str::to_owned)
 }

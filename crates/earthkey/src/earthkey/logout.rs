@@ -8,6 +8,7 @@ use crate::config::Profile;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::error::Result;
+use crate::error::word;
 use crate::host::Notice;
 use crate::login::Login;
 use crate::oauth::revoke;
@@ -81,7 +82,7 @@ impl Earthkey {
         if matches!(keep.contents(), Ok(Some(Contents { grant: Some(Grant::ServiceAccount(_)), .. }))) {
             let path = keep.places().home.display();
             return Err(Error::configuration(format!("`{path}` is a key, which stays where it is"))
-                .hint(format!("if nothing needs it any more: `rm {path}`")));
+                .hint(format!("if nothing needs it any more: `rm {}`", word(&path))));
         }
         let revoked = if revoke { self.revoke(&source, &keep).await? } else { false };
         let has_login = matches!(keep.contents(), Ok(Some(_)));

@@ -7,8 +7,6 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use serde_json::Value;
-
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
@@ -46,10 +44,7 @@ impl Account {
     pub(super) fn of(contents: &Contents, identity: Option<&Binding>, name: Option<&String>) -> Self {
         let id_token = contents.id_token.as_ref().map(IdToken::expose);
         let access_token = contents.access_token.as_ref().map(AccessToken::expose);
-        let claimed = || {
-            let claims = [id_token, access_token].into_iter().flatten().find_map(jose::peek)?;
-            claims.get("sub").and_then(Value::as_str).map(str::to_owned)
-        };
+        let claimed = || [id_token, access_token].into_iter().flatten().find_map(jose::peek_subject);
         Self {
             subject: identity.and_then(|identity| identity.subject.clone()).or_else(claimed),
             name: identity.and_then(|identity| identity.account.clone()).or_else(|| name.cloned()),

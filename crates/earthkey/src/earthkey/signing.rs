@@ -5,7 +5,6 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::Earthkey;
-use super::agree::subject_of;
 use super::using;
 use super::using::Using;
 use crate::config::Config;
@@ -24,8 +23,8 @@ use crate::flow::pending::Asked;
 use crate::host::Notice;
 use crate::host::env::display;
 use crate::login::Login;
-use crate::oauth::client::ClientAuthentication;
 use crate::oauth::id_token::Claims;
+use crate::oauth::jose;
 use crate::oauth::token::TokenResponse;
 use crate::oauth::token::code_request;
 use crate::refresh;
@@ -136,7 +135,7 @@ impl Earthkey {
                 Granted { response, claims }
             }
             Flow::ClientCredentials => {
-                if plan.client.authentication == ClientAuthentication::None {
+                if plan.client.secret().is_none() {
                     return Err(Error::usage("the flow `client-credentials` needs the client's secret")
                         .hint(format!(
                             "earthkey login {login} --flow client-credentials --client-id ID --client-secret-stdin <FILE"
@@ -388,7 +387,8 @@ impl Earthkey {
         let account = claims.as_ref().map(flow::id::account);
         let subject_issuer = claims.as_ref().map(|claims| claims.iss.clone());
         // Where no ID token says whose it is, an access token that is a JWT may.
-        let subject = claims.map(|claims| claims.sub).or_else(|| subject_of(Some(&response.access_token)));
+        let subject =
+            claims.map(|claims| claims.sub).or_else(|| jose::peek_subject(response.access_token.expose()));
         let scopes = self.granted_scopes(signing, &response)?;
         let origin = metadata.token_endpoint.as_ref().map(|url| url.origin().ascii_serialization());
         let binding = Binding {
@@ -503,12 +503,9 @@ fn check_attended(login: &Login, flow: Flow, options: &LoginOptions) -> Result<(
 
 /// Returns the grant that is the caller's own, where the flow does not bring one.
 fn own_grant(signing: &Signing, options: &LoginOptions) -> Option<Grant> {
-    match (signing.flow, &signing.plan.client.authentication) {
-        (
-            Flow::ClientCredentials,
-            ClientAuthentication::SecretBasic(secret) | ClientAuthentication::SecretPost(secret),
-        ) => Some(Grant::ClientCredentials(secret.clone())),
-        (Flow::Basic, _) => {
+    match signing.flow {
+        Flow::ClientCredentials => signing.plan.client.secret().cloned().map(Grant::ClientCredentials),
+        Flow::Basic => {
             Some(Grant::Basic { username: options.username.clone()?, password: options.password.clone()? })
         }
         _ => None,

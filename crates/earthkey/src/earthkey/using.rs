@@ -20,7 +20,6 @@ use crate::host::env::display;
 use crate::host::http::Request;
 use crate::host::http::is_loopback;
 use crate::login::System;
-use crate::oauth::client::ClientAuthentication;
 use crate::oauth::jose;
 use crate::oauth::token::TokenResponse;
 use crate::refresh::Access;
@@ -33,6 +32,7 @@ use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::keep::Held;
 use crate::store::ledger::Remembered;
+use crate::system::IssuedTo;
 use crate::system::Source;
 
 /// How long a token is used whose provider says nothing of its life, in seconds.
@@ -81,10 +81,12 @@ impl Using<'_> {
     /// Refuses to send what was put into the home after the client and the endpoint were read there.
     fn check_issued_to(&self) -> Result<()> {
         let issued_to = self.keep.contents()?.and_then(|contents| contents.issued_to);
-        if self.source.is_resolved && issued_to != self.source.issued_to {
-            return Err(Error::store("the login was replaced while it was in use").hint("try again"));
+        match self.source.issued_to {
+            IssuedTo::Home(resolved) if resolved != issued_to => {
+                Err(Error::store("the login was replaced while it was in use").hint("try again"))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn arguments<'b>(&'b self, name: &'b str, scopes: &'b [&'b str]) -> Arguments<'b> {
@@ -179,12 +181,7 @@ impl Provider for Using<'_> {
     }
 
     fn refusal_key(&self, grant: &Grant) -> String {
-        let secret = match &self.source.client.authentication {
-            ClientAuthentication::None => None,
-            ClientAuthentication::SecretBasic(secret) | ClientAuthentication::SecretPost(secret) => {
-                Some(secret.fingerprint().to_string())
-            }
-        };
+        let secret = self.source.client.secret().map(|secret| secret.fingerprint().to_string());
         let parts = [
             grant.fingerprint().to_string(),
             self.source.issuer.clone(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::error::Error;
+use crate::error::word;
 
 /// Files. Paths are absolute; errors are the system's own, with [`Denied`] in those of permissions.
 pub trait FileSystem: Send + Sync {
@@ -150,7 +151,7 @@ pub struct Denied {
 /// Makes an error of kind `Store` for `path`, with what to do about its cause.
 pub(crate) fn unusable(what: &str, path: &Path, error: io::Error) -> Error {
     let denied = error.get_ref().and_then(|inner| inner.downcast_ref::<Denied>());
-    let at_fault = denied.map_or(path, |denied| &denied.path).display().to_string();
+    let at_fault = word(denied.map_or(path, |denied| &denied.path).display());
     // Where files of our own lie, one variable moves them; others lie where their own clients look.
     let is_ours = path.components().any(|part| part.as_os_str() == "earthkey");
     let elsewhere = if is_ours {
@@ -164,7 +165,7 @@ pub(crate) fn unusable(what: &str, path: &Path, error: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("make room on the file system of `{}`", path.display())
         }
-        _ => format!("look at what is there: `ls -ld {}`", path.display()),
+        _ => format!("look at what is there: `ls -ld {}`", word(path.display())),
     };
     let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
     let error = Error::store(format!("{what} `{}`", path.display())).caused_by(error).hint(hint);

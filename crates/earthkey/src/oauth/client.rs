@@ -48,6 +48,16 @@ impl Client {
         Self { id: id.into(), authentication }
     }
 
+    /// Returns the secret, however it is sent.
+    pub fn secret(&self) -> Option<&ClientSecret> {
+        match &self.authentication {
+            ClientAuthentication::None => None,
+            ClientAuthentication::SecretBasic(secret) | ClientAuthentication::SecretPost(secret) => {
+                Some(secret)
+            }
+        }
+    }
+
     /// Adds the client's authentication to a form (RFC 6749, section 2.3.1).
     pub(crate) fn authenticate(&self, request: Request) -> Request {
         match &self.authentication {

@@ -19,6 +19,7 @@ use super::slot::Rotation;
 use super::stranger;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::word;
 use crate::oauth::token;
 
 /// One use of a grant: the intent is durable, and dropping this leaves it so.
@@ -115,7 +116,7 @@ impl Keep<'_> {
             if stat.owner != self.host.process.user_id() {
                 return unspent(
                     "belongs to somebody else".into(),
-                    format!("look at `ls -l {}`; sign in as yourself", home.display()),
+                    format!("look at `ls -l {}`; sign in as yourself", word(home.display())),
                 );
             }
         }
@@ -124,7 +125,7 @@ impl Keep<'_> {
             if mode & 0o002 != 0 && mode & 0o1000 == 0 {
                 return unspent(
                     format!("lies in `{}`, where anybody may replace files", directory.display()),
-                    format!("chmod o-w {}", directory.display()),
+                    format!("let nobody else write there: `chmod o-w {}`", word(directory.display())),
                 );
             }
         }

@@ -33,6 +33,7 @@ use super::swap::Swap;
 use super::swap::remove;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::word;
 use crate::host::Host;
 use crate::host::Notice;
 use crate::secret::Fingerprint;
@@ -398,11 +399,11 @@ impl<'a> Keep<'a> {
             return Ok(());
         }
         let text = format!("`{}` can be read by others (mode {:04o})", path.display(), stat.mode);
-        let remedy = format!("chmod 600 {}", path.display());
+        let remedy = format!("chmod 600 {}", word(path.display()));
         if self.home.privacy == Privacy::Required {
             return Err(Error::store(text)
                 .caused_by("the system's own client refuses such a file, too")
-                .hint(remedy));
+                .hint(format!("let nobody else read it: `{remedy}`")));
         }
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             self.host.interaction.tell(&Notice::Warning(&format!("{text}; run `{remedy}`")));

@@ -9,6 +9,7 @@ use super::slot::Damage;
 use super::slot::Home;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::word;
 use crate::host::FileSystem;
 pub(crate) use crate::host::fs::unusable;
 use crate::secret::Fingerprint;
@@ -122,9 +123,11 @@ const TEMPORARY: &str = ".earthkey-new";
 
 /// Makes an error for a home that cannot be what it should be.
 pub(crate) fn damaged(path: &Path, damage: Damage) -> Error {
-    Error::store(format!("`{}` is damaged", path.display())).caused_by(damage).hint(format!(
-        "look at the file; to sign in anew, move it away first: `mv {0} {0}.damaged`",
-        path.display()
+    let path = path.display();
+    Error::store(format!("`{path}` is damaged")).caused_by(damage).hint(format!(
+        "look at the file; to sign in anew, move it away first: `mv {} {}`",
+        word(&path),
+        word(format_args!("{path}.damaged"))
     ))
 }
 

@@ -14,6 +14,7 @@ use self::file::EarthEngineSlot;
 use self::file::NewLogin;
 use super::Checked;
 use super::Context;
+use super::IssuedTo;
 use super::LoginOptions;
 use super::Signing;
 use super::Source;
@@ -179,14 +180,15 @@ fn by_file(cx: &Context<'_>, login: &Login, path: &std::path::Path) -> Result<(S
     let file = bytes.as_deref().map(file::EarthEngineFile::parse);
     let has_login = file.as_ref().is_some_and(|file| file.as_ref().map_or(true, |file| file.has_login));
     let file = file.and_then(std::result::Result::ok);
-    let issued_to =
-        file.as_ref().filter(|file| file.has_login).map(|file| google::issued_to(&file.client(), None));
+    let issued_to = IssuedTo::Home(
+        file.as_ref().filter(|file| file.has_login).map(|file| google::issued_to(&file.client(), None)),
+    );
     let file = file.unwrap_or_default();
     let client = PersonsClient { client: file.client(), ..google::client_of(None)? };
     let slot = EarthEngineSlot { login: None, is_ours: login.name.is_some() };
     let home = google::home(cx, path.to_owned(), Arc::new(slot))?;
     let source = google::source(cx, login, home, &client)?;
-    let source = Source { scopes: file.scopes, issued_to, is_resolved: true, ..source };
+    let source = Source { scopes: file.scopes, issued_to, ..source };
     Ok((with_project(cx, source, file.project.as_deref(), By::Person)?, has_login))
 }
 

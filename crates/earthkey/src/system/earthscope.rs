@@ -20,6 +20,7 @@ use super::Bearer;
 use super::Checked;
 use super::Context;
 use super::Endpoints;
+use super::IssuedTo;
 use super::LoginOptions;
 use super::Signing;
 use super::Source;
@@ -154,11 +155,9 @@ pub(super) fn refresh_request(source: &Source, endpoint: &Url, token: &RefreshTo
         .secret_field("refresh_token", token.expose())
         .field("scopes", &source.scopes.join(" "))
         .max_body(MAX_TOKEN_BODY);
-    match &source.client.authentication {
-        ClientAuthentication::None => request,
-        ClientAuthentication::SecretBasic(secret) | ClientAuthentication::SecretPost(secret) => {
-            request.secret_field("client_secret", secret.expose())
-        }
+    match source.client.secret() {
+        Some(secret) => request.secret_field("client_secret", secret.expose()),
+        None => request,
     }
 }
 
@@ -210,8 +209,7 @@ fn source(cx: &Context<'_>, login: &Login, settings: &Settings, own_credentials:
         project_from: None,
         account: None,
         rapt: None,
-        issued_to: None,
-        is_resolved: false,
+        issued_to: IssuedTo::Elsewhere,
         named_by: None,
     })
 }

@@ -50,14 +50,15 @@ use super::Bearer;
 use super::Checked;
 use super::Context;
 use super::Endpoints;
+use super::IssuedTo;
 use super::LoginOptions;
 use super::NamedBy;
 use super::Signing;
 use super::Source;
-use super::options::word;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
+use crate::error::word;
 use crate::flow::Redirect;
 use crate::host::Notice;
 use crate::host::env::display;
@@ -163,8 +164,8 @@ pub(super) fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions) -> R
         return Err(Error::configuration(format!("`{path}` holds credentials of type `{kind}`"))
             .hint(format!(
                 "keep them under another name: `mv {} {}`, then sign in",
-                word(&path.to_string()),
-                word(&format!("{path}.{kind}"))
+                word(&path),
+                word(format_args!("{path}.{kind}"))
             ))
             .hint("or have them moved to a file `….damaged`: add `--force`"));
     }
@@ -299,12 +300,11 @@ pub(super) fn resolve_by_file(
     let user = bytes.as_deref().and_then(|bytes| AuthorizedUser::parse(bytes, whose).ok());
     let client = client_of(user.as_ref())?;
     let source = source(cx, login, home, &client)?;
-    let Some(user) = user else { return Ok(Source { is_resolved: true, ..source }) };
+    let Some(user) = user else { return Ok(Source { issued_to: IssuedTo::Home(None), ..source }) };
     let place = display(&source.home.path, &cx.host.env);
     let (quota_project, project_from) = quota_project(cx, user.quota_project, &place).unzip();
     Ok(Source {
-        issued_to: Some(issued_to(&user.client, user.addresses.as_ref())),
-        is_resolved: true,
+        issued_to: IssuedTo::Home(Some(issued_to(&user.client, user.addresses.as_ref()))),
         scopes: user.scopes,
         quota_project,
         project_from,
@@ -356,8 +356,7 @@ pub(super) fn source(cx: &Context<'_>, login: &Login, home: Home, client: &Perso
         project_from: None,
         account: None,
         rapt: None,
-        issued_to: None,
-        is_resolved: false,
+        issued_to: IssuedTo::Elsewhere,
         named_by: None,
     })
 }

@@ -11,6 +11,7 @@ use super::Bearer;
 use super::Checked;
 use super::Context;
 use super::Endpoints;
+use super::IssuedTo;
 use super::LoginOptions;
 use super::Signing;
 use super::Source;
@@ -190,8 +191,7 @@ fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source>
         project_from: None,
         account: None,
         rapt: None,
-        is_resolved: settings.issued_to.is_some(),
-        issued_to: settings.issued_to,
+        issued_to: settings.issued_to.map_or(IssuedTo::Elsewhere, |known| IssuedTo::Home(Some(known))),
         named_by: None,
     })
 }

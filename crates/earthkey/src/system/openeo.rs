@@ -27,6 +27,7 @@ use super::Bearer;
 use super::Checked;
 use super::Context;
 use super::Endpoints;
+use super::IssuedTo;
 use super::LoginOptions;
 use super::Signing;
 use super::Source;
@@ -93,7 +94,7 @@ pub(super) async fn plan(cx: &Context<'_>, login: &Login, options: &LoginOptions
         again: options.command(login),
         metadata,
         redirect: Redirect::NATIVE,
-        device_pkce: client.authentication == ClientAuthentication::None && provider.device_pkce(&client.id),
+        device_pkce: client.secret().is_none() && provider.device_pkce(&client.id),
         client: client.clone(),
         scopes: options.scopes.clone().unwrap_or_else(|| match flow {
             // The client itself is nobody whose login could outlast it.
@@ -380,8 +381,7 @@ fn of(login: &Login, home: Home, issuer: &str, client: Client, bearer: Bearer, a
         project_from: None,
         account: None,
         rapt: None,
-        issued_to: None,
-        is_resolved: false,
+        issued_to: IssuedTo::Elsewhere,
         named_by: None,
     }
 }

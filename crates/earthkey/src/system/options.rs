@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::QuotaProject;
+use crate::error::word;
 use crate::flow::Flow;
 use crate::login::Login;
 use crate::secret::ClientSecret;
@@ -78,22 +79,12 @@ impl LoginOptions {
             ("--no-browser", self.no_browser),
         ];
         let mut words = vec!["earthkey login".to_owned(), login.to_string()];
-        words.extend(self.url.as_deref().map(word));
+        words.extend(self.url.as_ref().map(word));
         for (option, value) in values {
-            words.extend(value.map(|value| format!("{option} {}", word(&value))));
+            words.extend(value.map(|value| format!("{option} {}", word(value))));
         }
         words.extend(flags.iter().filter(|(_, is_set)| *is_set).map(|(option, _)| (*option).to_owned()));
         words.join(" ")
-    }
-}
-
-/// Writes a value as one word for a shell.
-pub(super) fn word(value: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-    if !value.is_empty() && value.bytes().all(is_plain) {
-        value.to_owned()
-    } else {
-        format!("'{}'", value.replace('\'', r"'\''"))
     }
 }
 

@@ -57,12 +57,20 @@ pub struct Source {
     pub account: Option<String>,
     /// What a person's organisation has asked for beyond the grant (Google's reauthentication).
     pub rapt: Option<RefreshToken>,
-    /// Names the client and the endpoint that the login's file said, when it was resolved.
-    pub issued_to: Option<Fingerprint>,
-    /// Whether it did: then only a grant goes there that the file still says it of.
-    pub is_resolved: bool,
+    /// The client and the endpoint that the grant was issued to.
+    pub issued_to: IssuedTo,
     /// What names the file: who signs out does not remove it, and who signs in would not be heard.
     pub named_by: Option<NamedBy>,
+}
+
+/// Where it is known from to which client a grant was issued, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuedTo {
+    /// From elsewhere, whatever the home holds.
+    Elsewhere,
+    /// The home named them when it was resolved, or held no login. Only a grant of which it still says
+    /// the same goes there.
+    Home(Option<Fingerprint>),
 }
 
 /// What names a file that is not one of the system's own.

@@ -49,7 +49,7 @@ async fn a_home_that_anybody_may_replace_is_not_refreshed() {
             }
             let error = refused(&world, &process).await;
             assert!(error.to_string().contains(&format!("`{directory}`")), "{error}");
-            assert_eq!(error.hints(), [format!("chmod o-w {directory}")]);
+            assert_eq!(error.hints(), [format!("let nobody else write there: `chmod o-w {directory}`")]);
         }
     }
 }
@@ -117,7 +117,7 @@ async fn what_others_can_read_is_refused_or_warned_of() {
         assert_eq!(warnings, 1, "once");
         process.home.privacy = Privacy::Required;
         let error = process.keep().contents().unwrap_err();
-        assert_eq!(error.hints(), [format!("chmod 600 {PATH}")]);
+        assert_eq!(error.hints(), [format!("let nobody else read it: `chmod 600 {PATH}`")]);
         let keep = process.keep();
         let lease = keep.try_lease().unwrap().unwrap();
         assert_eq!(keep.adopt(&lease).await.err().unwrap().kind(), ErrorKind::Store);

@@ -9,7 +9,6 @@ use super::super::google::issued_to;
 use super::super::google::post_client;
 use super::super::google::scopes_of;
 use crate::oauth::client::Client;
-use crate::oauth::client::ClientAuthentication;
 use crate::secret::ClientSecret;
 use crate::secret::RefreshToken;
 use crate::store::Contents;
@@ -112,7 +111,7 @@ impl Slot for EarthEngineSlot {
         };
         file.retain(|name, _| !OF_A_LOGIN.contains(&name.as_str()));
         // The client takes its own id for granted, as it leaves it out itself.
-        if let ClientAuthentication::SecretPost(secret) = &login.client.authentication
+        if let Some(secret) = login.client.secret()
             && login.client.id != CLIENT_ID
         {
             file.insert("client_id".into(), login.client.id.as_str().into());

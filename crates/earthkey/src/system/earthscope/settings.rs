@@ -7,12 +7,12 @@ use toml_edit::Item;
 use url::Url;
 
 use super::super::Context;
-use super::super::options::word;
 use super::super::plain_http;
 use super::slug;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::printable;
+use crate::error::word;
 use crate::host::http::is_confidential;
 use crate::login::Login;
 use crate::secret::AccessToken;
@@ -185,7 +185,7 @@ fn read_config(cx: &Context<'_>) -> Result<DocumentMut> {
     let path = cx.host.env.home()?.join(".earthscope").join("config.toml");
     let shown = path.display();
     let unusable = |what: String| {
-        let (from, to) = (word(&shown.to_string()), word(&format!("{shown}.damaged")));
+        let (from, to) = (word(&shown), word(format_args!("{shown}.damaged")));
         Error::configuration(what).hint(format!("mend it, or move it away: `mv {from} {to}`"))
     };
     let bytes =

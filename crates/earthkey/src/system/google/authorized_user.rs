@@ -11,7 +11,6 @@ use super::json::indented;
 use super::post_client;
 use crate::host::http::is_confidential;
 use crate::oauth::client::Client;
-use crate::oauth::client::ClientAuthentication;
 use crate::secret::ClientSecret;
 use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
@@ -186,12 +185,7 @@ impl Slot for AuthorizedUserSlot {
             file.insert("refresh_token".into(), token.expose().into());
             return indented(&file);
         };
-        let secret = match &login.client.authentication {
-            ClientAuthentication::SecretPost(secret) | ClientAuthentication::SecretBasic(secret) => {
-                secret.expose()
-            }
-            ClientAuthentication::None => "",
-        };
+        let secret = login.client.secret().map_or("", ClientSecret::expose);
         let quota_project = match &login.quota_project {
             QuotaProject::Keep => file.get("quota_project_id").cloned(),
             QuotaProject::Remove => None,
@@ -224,12 +218,7 @@ impl Slot for AuthorizedUserSlot {
 
 /// Names a client, with its secret, and the server that it is of.
 pub(in super::super) fn issued_to(client: &Client, addresses: Option<&Addresses>) -> Fingerprint {
-    let secret = match &client.authentication {
-        ClientAuthentication::SecretPost(secret) | ClientAuthentication::SecretBasic(secret) => {
-            secret.expose()
-        }
-        ClientAuthentication::None => "",
-    };
+    let secret = client.secret().map_or("", ClientSecret::expose);
     let token = addresses.map_or("", |addresses| addresses.token.as_str());
     Fingerprint::of(&format!("{}\n{secret}\n{token}", client.id))
 }

@@ -32,6 +32,7 @@ use crate::oauth::client::Client;
 use crate::secret::Fingerprint;
 use crate::system::Context;
 use crate::system::Endpoints;
+use crate::system::IssuedTo;
 use crate::system::LoginOptions;
 use crate::system::NamedBy;
 use crate::system::QuotaProject;
@@ -182,8 +183,7 @@ pub(super) fn key_source(cx: &Context<'_>, login: &Login, path: &Path, preset: &
         scopes: preset.account_scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         quota_project,
         project_from,
-        issued_to: Some(Fingerprint::of(key.token_uri.as_str())),
-        is_resolved: true,
+        issued_to: IssuedTo::Home(Some(Fingerprint::of(key.token_uri.as_str()))),
         account: Some(key.account.email),
         ..source
     })

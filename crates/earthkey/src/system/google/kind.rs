@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::authorized_user;
 use super::key;
+use crate::error::word;
 use crate::login::Login;
-use crate::system::options::word;
 
 /// What a file is, if it is one of those that Google hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Kind {
 
     /// Says what the file is good for.
     pub(super) fn hint(self, login: &Login, path: &Path) -> Option<String> {
-        let path = word(&path.display().to_string());
+        let path = word(path.display());
         match self {
             Self::Client => {
                 Some(format!("sign in with it: `earthkey login {login} --client-id-file {path}`"))

@@ -12,6 +12,7 @@ use super::tokens::date;
 use crate::config::Profile;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::word;
 use crate::secret::ClientSecret;
 use crate::secret::Password;
 use crate::store::Contents;
@@ -39,7 +40,7 @@ impl AuthConfig {
         {
             return Err(Error::store(format!("`{shown}` can be read by others (mode {:04o})", stat.mode))
                 .caused_by("the system's own client refuses such a file, too")
-                .hint(format!("chmod 600 {shown}")));
+                .hint(format!("let nobody else read it: `chmod 600 {}`", word(shown))));
         }
         parse(&bytes).map(Self).map_err(|damage| crate::store::places::damaged(&path, damage))
     }
