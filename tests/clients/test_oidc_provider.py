@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
+
+OTHER_USER = 65534
+"""`nobody` on most systems; no process of ours runs as this one."""
 
 SECRET = "service-secret-of-the-test"
 SCOPES = "openid,offline_access,email"
@@ -52,6 +58,34 @@ def test_loopback_start_page_works_once(oidc_provider, earthkey, browser, person
         assert first.redirected_abroad.startswith(oidc_provider.issuer)
         assert second.redirected_abroad is None
         assert second.status >= 400
+
+
+def test_loopback_start_page_is_not_another_users(oidc_provider, earthkey, browser, person):
+    """Who reads the argument list at once and is faster than the browser would sign the victim in as
+    himself."""
+    arguments = ("login", "oidc/there", oidc_provider.issuer, *_native("loopback"))
+    with earthkey.terminal(*arguments, BROWSER=str(browser.program)) as terminal:
+        start = browser.opened()
+        with another_user():
+            answer = requests.get(start, allow_redirects=False, timeout=30)
+        assert answer.status_code == 403
+        assert not {"location", "set-cookie"} & {name.lower() for name in answer.headers}
+        visit = person().visit(start)
+        assert terminal.finish() == 0, terminal.screen
+    assert "another user of this machine" in terminal.screen
+    assert visit.status == 200
+    assert userinfo(oidc_provider, earthkey.token("oidc/there")) == "ada"
+
+
+@contextlib.contextmanager
+def another_user():
+    """What connects meanwhile is another user's, as the kernel has it."""
+    assert os.geteuid() == 0, "only root can be somebody else: run the tests as root"
+    os.seteuid(OTHER_USER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_loopback_by_printed_url(oidc_provider, earthkey, person):

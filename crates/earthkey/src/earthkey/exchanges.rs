@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::panic;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use crate::host::Host;
 use crate::host::Http;
 use crate::host::Process;
 use crate::host::process::Owner;
+use crate::host::process::Peer;
 use crate::refresh::Access;
 
 /// The thread, begun when it is needed first. Dropping this waits for what is under way.
@@ -209,6 +211,10 @@ impl Process for Watched {
 
     fn user_id(&self) -> u32 {
         self.process.user_id()
+    }
+
+    fn whose_is(&self, peer: SocketAddr, here: SocketAddr) -> Peer {
+        self.process.whose_is(peer, here)
     }
 
     fn hold_signals(&self) -> Box<dyn Send + Sync> {

@@ -33,6 +33,7 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use self::doors::Doors;
+use self::doors::Ends;
 use super::Plan;
 use super::refused;
 use crate::error::Error;
@@ -343,9 +344,10 @@ async fn connection(
     outcome: mpsc::Sender<Outcome>,
     last_page: mpsc::Sender<()>,
 ) {
+    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };
     let is_last = AtomicBool::new(false);
     let service = service_fn(|request| {
-        let (answer, last) = doors.answer(&request, &outcome);
+        let (answer, last) = doors.answer(&request, Ends { peer, here }, &outcome);
         is_last.store(last, Ordering::Relaxed);
         ready(Ok::<_, Infallible>(answer))
     });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Who this process is, and who else lives.
@@ -18,9 +19,24 @@ pub trait Process: Send + Sync {
     /// Returns the effective user's id.
     fn user_id(&self) -> u32;
 
+    /// Returns whose the other end is of a connection that came from `peer` to `here`, a listener of
+    /// this process.
+    fn whose_is(&self, peer: SocketAddr, here: SocketAddr) -> Peer;
+
     /// Makes SIGINT, SIGTERM and SIGHUP wait until the answer is dropped: a grant is on its way
     /// to be spent, and what comes back must be kept.
     fn hold_signals(&self) -> Box<dyn Send + Sync>;
+}
+
+/// Whose the other end of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// This user's, or that of root, who may do everything anyway.
+    Ours,
+    /// Another user's of this machine, or already gone.
+    Anothers,
+    /// The system does not say.
+    Unknown,
 }
 
 /// Names a process across reuse of its number, containers and hosts.

@@ -2,9 +2,11 @@
 
 mod files;
 mod network;
+mod peers;
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ pub use self::network::RealHttp;
 use super::BoxFuture;
 use super::clock::Clock;
 use super::process::Owner;
+use super::process::Peer;
 use super::process::Process;
 use super::random::Random;
 
@@ -122,6 +125,10 @@ impl Process for RealProcess {
 
     fn user_id(&self) -> u32 {
         rustix::process::geteuid().as_raw()
+    }
+
+    fn whose_is(&self, peer: SocketAddr, here: SocketAddr) -> Peer {
+        peers::whose_is(peer, here, self.user_id())
     }
 
     fn hold_signals(&self) -> Box<dyn Send + Sync> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -37,6 +38,7 @@ use super::http::Request;
 use super::http::Response;
 use super::http::SendError;
 use super::process::Owner;
+use super::process::Peer;
 use super::process::Process;
 use super::random::Random;
 use super::records::Records;
@@ -55,6 +57,8 @@ pub struct World {
     pub records: Arc<ScriptedRecords>,
     /// Variables.
     pub env: Env,
+    /// Whose whoever connects is said to be.
+    pub visitor: Arc<Mutex<Peer>>,
 }
 
 impl World {
@@ -68,6 +72,7 @@ impl World {
             person: Arc::new(ScriptedPerson::default()),
             records: Arc::new(ScriptedRecords::default()),
             env: Env::new([("HOME", "/home/ada")]),
+            visitor: Arc::new(Mutex::new(Peer::Unknown)),
         }
     }
 
@@ -80,7 +85,7 @@ impl World {
             http: self.http.clone(),
             interaction: self.person.clone(),
             records: self.records.clone(),
-            process: Arc::new(ScriptedProcess { pid }),
+            process: Arc::new(ScriptedProcess { pid, visitor: self.visitor.clone() }),
             random: Arc::new(ScriptedRandom(Mutex::new(u64::from(pid) << 32))),
         }
     }
@@ -334,6 +339,7 @@ impl Records for ScriptedRecords {
 
 struct ScriptedProcess {
     pid: u32,
+    visitor: Arc<Mutex<Peer>>,
 }
 
 impl Process for ScriptedProcess {
@@ -351,6 +357,10 @@ impl Process for ScriptedProcess {
 
     fn user_id(&self) -> u32 {
         files::USER
+    }
+
+    fn whose_is(&self, _: SocketAddr, _: SocketAddr) -> Peer {
+        *self.visitor.lock().expect("no test panics while holding it")
     }
 
     fn hold_signals(&self) -> Box<dyn Send + Sync> {

@@ -1,7 +1,11 @@
 //! What a loopback listener answers: nothing that arrives is believed before its `Host`, its
 //! `state` and, for the browser that we opened, its cookie.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use http::HeaderValue;
 use http::Method;
@@ -19,16 +23,24 @@ use crate::error::Result;
 use crate::flow::Plan;
 use crate::flow::pages;
 use crate::host::Host;
+use crate::host::interaction::Interaction;
+use crate::host::interaction::Notice;
+use crate::host::process::Peer;
+use crate::host::process::Process;
 use crate::oauth::authorize::ExpectedRedirect;
 use crate::oauth::authorize::RedirectError;
 use crate::oauth::authorize::parse_redirect;
 
 /// The three ways in: the start page, the callback, the last page.
 pub(super) struct Doors {
+    process: Arc<dyn Process>,
+    interaction: Arc<dyn Interaction>,
     authority: String,
     callback: String,
     /// The start page's name, until it has been used.
     start: Mutex<Option<String>>,
+    /// Whether it was told that another user came for it.
+    has_warned: AtomicBool,
     authorize: Url,
     cookie_name: String,
     cookie_value: String,
@@ -41,6 +53,15 @@ pub(super) struct Doors {
     iss_required: bool,
     /// Whether a code came back, once anything did.
     has_code: Mutex<Option<bool>>,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    /// Where it came from.
+    pub(super) peer: SocketAddr,
+    /// Where it arrived.
+    pub(super) here: SocketAddr,
 }
 
 /// A page, or the way to one.
@@ -57,9 +78,12 @@ impl Doors {
         printed: &Attempt,
     ) -> Result<Self> {
         Ok(Self {
+            process: host.process.clone(),
+            interaction: host.interaction.clone(),
             authority: redirect_uri[Position::BeforeHost..Position::AfterPort].to_owned(),
             callback: redirect_uri.path().to_owned(),
             start: Mutex::new(start),
+            has_warned: AtomicBool::new(false),
             authorize: opened.url(plan)?,
             cookie_name: format!("earthkey_{}", host.random.token()),
             cookie_value: host.random.token(),
@@ -77,6 +101,7 @@ impl Doors {
     pub(super) fn answer(
         &self,
         request: &http::Request<Incoming>,
+        ends: Ends,
         outcome: &mpsc::Sender<Outcome>,
     ) -> (Answer, bool) {
         let mut hosts = request.headers().get_all(header::HOST).iter();
@@ -96,7 +121,7 @@ impl Doors {
             path if path == self.callback => (self.callback(request, outcome), false),
             "/done" => self.done().map_or_else(|| (not_found(), false), |answer| (answer, true)),
             path => match path.strip_prefix("/start/") {
-                Some(name) => (self.start(name), false),
+                Some(name) => (self.start(name, ends), false),
                 None => (not_found(), false),
             },
         }
@@ -113,10 +138,23 @@ impl Doors {
         Some(page(StatusCode::OK, title, text))
     }
 
-    fn start(&self, name: &str) -> Answer {
+    /// Hands out the cookie that makes a browser the one that we opened. Its address was in the arguments
+    /// of a process, where other users of the machine can read it and be faster.
+    fn start(&self, name: &str, ends: Ends) -> Answer {
         let mut start = self.start.lock().expect("nothing panics while holding it");
         if !start.as_ref().is_some_and(|expected| same(expected.as_bytes(), name.as_bytes())) {
             return not_found();
+        }
+        if self.process.whose_is(ends.peer, ends.here) == Peer::Anothers {
+            if !self.has_warned.swap(true, Ordering::Relaxed) {
+                self.interaction.tell(&Notice::Warning(
+                    "another user of this machine came for the page that the browser was opened with, and \
+                     was sent away; if that was your browser, visit the printed address with it",
+                ));
+            }
+            let text =
+                "This page is for the user who began the sign-in. The terminal has an address for all.";
+            return page(StatusCode::FORBIDDEN, "Not for this user", text);
         }
         *start = None;
         let mut answer = redirect(self.authorize.as_str());

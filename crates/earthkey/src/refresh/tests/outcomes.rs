@@ -451,6 +451,10 @@ impl Process for Holds {
         self.0.user_id()
     }
 
+    fn whose_is(&self, peer: std::net::SocketAddr, here: std::net::SocketAddr) -> crate::host::process::Peer {
+        self.0.whose_is(peer, here)
+    }
+
     fn hold_signals(&self) -> Box<dyn Send + Sync> {
         self.1.fetch_add(1, Ordering::SeqCst);
         Box::new(Hold(self.1.clone()))

@@ -1,6 +1,7 @@
 //! Who may come back, and what they are told.
 
 use super::*;
+use crate::host::process::Peer;
 
 #[tokio::test]
 async fn nothing_is_believed_without_the_right_state() {
@@ -159,6 +160,38 @@ async fn stray_requests_change_nothing() {
         assert!(!answer.body.contains("evil"));
     }
     sign_in.opened().await;
+    sign_in.still_succeeds().await;
+}
+
+#[tokio::test]
+async fn another_users_visit_gets_nothing_and_uses_nothing_up() {
+    let sign_in = SignIn::begin(plan()).await;
+    let warnings = || {
+        let said = sign_in.world.person.said();
+        said.into_iter().filter(|said| said.starts_with("Warning") && said.contains("another user")).count()
+    };
+    let visitor = |peer| *sign_in.world.visitor.lock().unwrap() = peer;
+    visitor(Peer::Anothers);
+    assert_eq!(sign_in.get("/start/AAAAAAAAAAAAAAAAAAAAAA").await.status, 404);
+    assert_eq!(warnings(), 0, "a guess is nobody's visit");
+    for _ in 0..2 {
+        let answer = sign_in.get(&sign_in.start()).await;
+        assert_eq!(answer.status, 403);
+        assert_eq!((answer.header("location"), answer.header("set-cookie")), (None, None));
+        assert_eq!(warnings(), 1);
+    }
+    visitor(Peer::Ours);
+    let opened = sign_in.opened().await;
+    let callback = format!("/callback?code=the-code&state={}", opened.state);
+    assert_eq!(sign_in.get_with(&callback, &opened.cookie).await.status, 303);
+    assert_eq!(in_time(sign_in.task).await.unwrap().unwrap().code.expose(), "the-code");
+}
+
+#[tokio::test]
+async fn the_printed_page_does_not_ask_who_comes_back() {
+    let sign_in = SignIn::begin(plan()).await;
+    // What forwards a port may be anybody's.
+    *sign_in.world.visitor.lock().unwrap() = Peer::Anothers;
     sign_in.still_succeeds().await;
 }
 
