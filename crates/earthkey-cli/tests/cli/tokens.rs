@@ -308,11 +308,14 @@ fn everything_is_told_but_secrets() {
     }
     assert!(told.contains("(authorization: ****)"), "{told}");
     assert!(told.contains("(json)"), "{told}");
-    let answers = told.lines().filter_map(|line| line.strip_prefix("< "));
-    for answer in answers {
+    let answers: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("< ")).collect();
+    for answer in &answers {
         let (status, rest) = answer.split_once(' ').unwrap();
-        assert!(status.len() == 3 && rest.starts_with('(') && rest.ends_with(" bytes)"), "{answer}");
+        assert!(status.len() == 3 && rest.starts_with('(') && rest.contains(" bytes)"), "{answer}");
+        let is_of_a_token = |c: char| c.is_ascii_alphanumeric() || "-_.~+/=".contains(c);
+        assert!(answer.split(|c| !is_of_a_token(c)).all(|word| word.len() < 20), "{answer}");
     }
+    assert!(answers.iter().any(|answer| answer.contains(r#""access_token":"…""#)), "{told}");
     assert_snapshot!(story(&machine), @"
             a new token was asked for
             the lease is taken; the intent goes to the ledger
@@ -327,6 +330,24 @@ fn story(machine: &Machine) -> String {
     machine.sign_in_service("oidc/story").succeeds();
     let told = machine.run(&["token", "oidc/story", "--refresh", "-v"]).succeeds().stderr;
     told.trim_end().to_owned()
+}
+
+#[test]
+fn what_stands_between_is_seen_without_secrets() {
+    let machine = Machine::new();
+    machine.sign_in("oidc", &Person::ada()).succeeds();
+    let portal = Fault {
+        status: Some(200),
+        body: Some("<h1>Sign in to the Wi-Fi</h1> not-yet-known-as-a-token".into()),
+        ..Fault::at(token_path(Realm::Oidc))
+    };
+    machine.control().add_fault(portal).unwrap();
+    let told = machine.run(&["token", "oidc", "--refresh", "-vvv"]);
+    assert_eq!(told.code(), 5);
+    let told = told.stderr;
+    assert!(told.contains("-vvv"), "the hint names what shows it:\n{told}");
+    let answer = told.lines().find(|line| line.contains("Wi-Fi")).expect(&told);
+    assert_snapshot!(answer, @"< 200 (54 bytes) <h1>Sign in to the Wi-Fi</h1> …");
 }
 
 /// A provider that repeats what it is sent, and whose every secret is known.

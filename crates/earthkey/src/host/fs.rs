@@ -46,6 +46,10 @@ pub trait FileSystem: Send + Sync {
     /// Renames, replacing what is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Renames where nothing is in the way: `AlreadyExists` where something is, `Unsupported` where the
+    /// system cannot look and rename in one step.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Exchanges two names in one step; `Unsupported` where the system cannot.
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()>;
 

@@ -1,5 +1,7 @@
 //! The HTTP seam: one method, bounded in size and time.
 
+mod shown;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use http::header;
 use url::Url;
 use zeroize::Zeroizing;
 
+pub use self::shown::Sent;
 use super::BoxFuture;
 
 /// Bytes of an answer's body that are read unless a request says otherwise.

@@ -109,11 +109,9 @@ impl Process for RealProcess {
 
     fn is_dead(&self, owner: &Owner) -> bool {
         let own = self.owner();
-        if owner.boot != own.boot {
-            // Another boot of this host is over; another host cannot be judged from here.
-            return owner.host == own.host;
-        }
-        if owner.namespace != own.namespace {
+        // Another boot may be an earlier one of this host, or another host that is called the same, as
+        // copies of a machine are: that one cannot be judged from here.
+        if owner.boot != own.boot || owner.namespace != own.namespace {
             return false;
         }
         started(&owner.pid.to_string()) != owner.started
@@ -162,14 +160,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_alive_and_its_number_reused_is_not() {
+    fn only_a_process_of_this_boot_is_known_to_be_dead() {
         let process = RealProcess::default();
         let own = process.owner();
         assert!(!process.is_dead(&own));
         assert!(process.is_dead(&Owner { started: own.started + 1, ..own.clone() }));
-        assert!(process.is_dead(&Owner { boot: "0".repeat(32), ..own.clone() }));
-        let elsewhere = Owner { host: "another".into(), boot: "0".repeat(32), ..own };
-        assert!(!process.is_dead(&elsewhere));
+        // A copy of this machine has its name, and lives.
+        assert!(!process.is_dead(&Owner { boot: "0".repeat(32), ..own.clone() }));
+        assert!(!process.is_dead(&Owner { namespace: own.namespace + 1, started: 0, ..own }));
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl<'a> Send<'a> {
                     let retry_in = back_off(&attempt);
                     return end(attempt, unusable_answer(&what), true, retry_in).await;
                 }
-                Exchanged::Unknown(cause) if !sent_before && self.has_room_for(Duration::from_secs(1)) => {
+                Exchanged::Unknown(cause) if !sent_before && self.may_resend() => {
                     // Nobody else can hold the successor: this very token once more, at once.
                     sent_before = true;
                     self.retry_story(&cause);
@@ -209,6 +209,11 @@ impl<'a> Send<'a> {
     /// wait for another one.
     fn may_retry(&self, tries: u32, wait: Duration) -> bool {
         tries < MAX_TRIES && !self.is_early && self.has_room_for(wait + Duration::from_secs(2))
+    }
+
+    /// Returns whether to send the same grant once more whose answer did not arrive.
+    fn may_resend(&self) -> bool {
+        !self.is_early && self.has_room_for(Duration::from_secs(1))
     }
 
     /// Returns whether a whole answer still fits into the attempt after `wait`.

@@ -253,20 +253,22 @@ impl<'a> Swap<'a> {
     /// Makes a home where there is none.
     fn create(&self) -> io::Result<bool> {
         let home = &self.places.home;
-        match self.host.fs.link(&self.temporary, home) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            // A file system without links.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) =>
-            {
-                let is_absent = read(home, self.host)?.is_none();
-                if is_absent {
-                    self.host.fs.rename(&self.temporary, home)?;
-                }
-                Ok(is_absent)
+        let has_neither = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+        };
+        let mut made = self.host.fs.link(&self.temporary, home);
+        if made.as_ref().is_err_and(has_neither) {
+            made = self.host.fs.rename_new(&self.temporary, home);
+        }
+        if made.as_ref().is_err_and(has_neither) {
+            if read(home, self.host)?.is_some() {
+                return Ok(false);
             }
-            Err(error) => Err(error),
+            made = self.host.fs.rename(&self.temporary, home);
+        }
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            made => made.map(|()| true),
         }
     }
 

@@ -64,7 +64,11 @@ impl FileSystem for RealFileSystem {
         use rustix::fs::StatxAttributes;
         use rustix::fs::StatxFlags;
         let stat = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
-        Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+            return Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+        }
+        // Before Linux 5.8 a file does not say so itself.
+        Ok(lists_mount_point(&fs::read("/proc/self/mountinfo")?, path))
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -120,15 +124,18 @@ impl FileSystem for RealFileSystem {
     }
 
     #[cfg(target_os = "linux")]
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        rename_as(from, to, rustix::fs::RenameFlags::NOREPLACE)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn rename_new(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(target_os = "linux")]
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
-        use rustix::fs::CWD;
-        use rustix::fs::RenameFlags;
-        match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
-                Err(io::ErrorKind::Unsupported.into())
-            }
-            outcome => Ok(outcome?),
-        }
+        rename_as(a, b, rustix::fs::RenameFlags::EXCHANGE)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -193,6 +200,33 @@ const LOCAL: [u64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2
 /// File systems that end with the machine or the container: tmpfs, ramfs, overlay.
 #[cfg(target_os = "linux")]
 const EPHEMERAL: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x794c_7630];
+
+/// Renames as the kernel alone can.
+#[cfg(target_os = "linux")]
+fn rename_as(from: &Path, to: &Path, flags: rustix::fs::RenameFlags) -> io::Result<()> {
+    use rustix::fs::CWD;
+    use rustix::io::Errno;
+    match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Returns whether something is mounted at `path`, as the list of mounts has it
+/// (`proc_pid_mountinfo(5)`): with blanks and backslashes as octal numbers.
+#[cfg(target_os = "linux")]
+fn lists_mount_point(mounts: &[u8], path: &Path) -> bool {
+    let mut listed = Vec::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => listed.extend(format!("\\{byte:03o}").bytes()),
+            byte => listed.push(*byte),
+        }
+    }
+    mounts
+        .split(|byte| *byte == b'\n')
+        .any(|mount| mount.split(|byte| *byte == b' ').nth(4) == Some(&*listed))
+}
 
 /// Whether a lock failed for want of locks, as over NFS without a lock daemon.
 fn knows_no_locks(error: &io::Error) -> bool {
@@ -280,5 +314,50 @@ fn describe(metadata: &fs::Metadata) -> Stat {
         links: metadata.nlink(),
         identity: (metadata.dev(), metadata.ino()),
         modified: u64::try_from(metadata.mtime()).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_mount_point_is_known_by_the_list_of_mounts_too() {
+        let mounts = b"36 35 98:0 / / rw,noatime master:1 - ext4 /dev/root rw\n\
+                       37 36 98:0 /x/token.json /home/a\\040b/token.json rw - ext4 /dev/root rw\n";
+        for (path, expected) in [
+            ("/", true),
+            ("/home/a b/token.json", true),
+            ("/home/a b", false),
+            ("/x/token.json", false),
+            ("/home/a\\040b/token.json", false),
+        ] {
+            assert_eq!(lists_mount_point(mounts, Path::new(path)), expected, "{path}");
+        }
+        // What this machine says of itself, by both ways.
+        let mounts = fs::read("/proc/self/mountinfo").unwrap();
+        for path in ["/", "/proc", "/proc/self"] {
+            let path = Path::new(path);
+            assert_eq!(RealFileSystem.is_mount_point(path).unwrap(), lists_mount_point(&mounts, path));
+        }
+    }
+
+    #[test]
+    fn a_name_is_taken_only_where_nothing_has_it() {
+        let folder = std::env::temp_dir().join(format!("earthkey-names-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (from, to) = (folder.join("from"), folder.join("to"));
+        fs::write(&from, "new").unwrap();
+        fs::write(&to, "old").unwrap();
+        match RealFileSystem.rename_new(&from, &to).unwrap_err().kind() {
+            io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&to).unwrap();
+                RealFileSystem.rename_new(&from, &to).unwrap();
+                assert_eq!(fs::read(&to).unwrap(), b"new");
+            }
+            kind => assert_eq!((kind, cfg!(target_os = "linux")), (io::ErrorKind::Unsupported, false)),
+        }
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

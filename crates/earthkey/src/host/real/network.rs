@@ -16,6 +16,7 @@ use crate::host::http::Http;
 use crate::host::http::Request;
 use crate::host::http::Response;
 use crate::host::http::SendError;
+use crate::host::http::Sent;
 use crate::host::http::is_confidential;
 use crate::host::http::is_loopback;
 
@@ -100,9 +101,13 @@ impl Http for RealHttp {
                 )));
             }
             self.interaction.tell(&Notice::Wire(&format!("> {request:?}")));
+            let sent = Sent::of(&request);
             let outcome = self.exchange(request).await;
             match &outcome {
-                Ok(response) => self.interaction.tell(&Notice::Wire(&format!("< {response:?}"))),
+                Ok(response) => {
+                    let text = format!("< {response:?} {}", sent.shown(&response.body));
+                    self.interaction.tell(&Notice::Wire(text.trim_end()));
+                }
                 Err(error) => self.interaction.tell(&Notice::Wire(&format!("< no answer: {error}"))),
             }
             outcome

@@ -37,6 +37,7 @@ struct State {
     power_fails_at: Option<usize>,
     no_exchange: bool,
     no_links: bool,
+    no_rename_new: bool,
     no_allocation: bool,
     mount_points: BTreeSet<PathBuf>,
     removed_once_opened: Option<PathBuf>,
@@ -130,6 +131,11 @@ impl ScriptedFileSystem {
     /// Makes `link` unsupported, as on file systems without it.
     pub fn without_links(&self) {
         self.state().no_links = true;
+    }
+
+    /// Makes `rename_new` unsupported, as on file systems without it.
+    pub fn without_rename_new(&self) {
+        self.state().no_rename_new = true;
     }
 
     /// Makes room by writing zeros, as where a file system cannot set it aside.
@@ -232,6 +238,7 @@ impl ScriptedFileSystem {
             next_handle: old.next_handle,
             no_exchange: old.no_exchange,
             no_links: old.no_links,
+            no_rename_new: old.no_rename_new,
             no_allocation: old.no_allocation,
             mount_points: old.mount_points.clone(),
             ..State::default()
@@ -454,6 +461,18 @@ impl FileSystem for ScriptedFileSystem {
         state.names.remove(from);
         state.names.insert(to.to_owned(), inode);
         Ok(())
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = self.state();
+        if state.no_rename_new {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        drop(state);
+        self.rename(from, to)
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {

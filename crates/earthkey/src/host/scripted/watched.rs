@@ -93,6 +93,10 @@ impl FileSystem for WatchedFileSystem {
         self.before("rename", to)?.rename(from, to)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.before("rename_new", to)?.rename_new(from, to)
+    }
+
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
         self.before("exchange", b)?.exchange(a, b)
     }

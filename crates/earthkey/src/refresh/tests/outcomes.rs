@@ -351,6 +351,7 @@ async fn a_valid_token_is_served_whatever_a_refresh_says() {
         assert_eq!(caller.token().await.unwrap().token.expose(), "a1.1");
         // In the early window one failure is enough for a while: a tenth of the token's life.
         let requests = sent(&world).len();
+        assert_eq!(requests, 2, "who has a token does not wait for a second try");
         for _ in 0..100 {
             assert_eq!(caller.token().await.unwrap().token.expose(), "a1.1");
         }

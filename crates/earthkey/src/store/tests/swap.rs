@@ -239,21 +239,24 @@ async fn of_logins_that_come_one_upon_the_other_the_last_stands() {
 
 #[tokio::test]
 async fn a_home_that_is_made_while_a_login_makes_it_is_merged_with() {
-    for has_links in [true, false] {
+    for by in ["link", "rename_new", "rename"] {
         let world = world("r0");
         world.fs.forget(&PathBuf::from(PATH));
-        if !has_links {
+        if by != "link" {
             world.fs.without_links();
         }
-        // Where there are no links, it is made after the link was refused and before the last look.
-        let is_linked = Mutex::new(false);
+        if by == "rename" {
+            world.fs.without_rename_new();
+        }
+        // In the last moment; where there is only a plain rename, before the last look.
+        let is_refused = Mutex::new(false);
         let lander = Lander::new(&world, move |fs, call, path, _| {
-            let mut is_linked = is_linked.lock().unwrap();
-            let is_moment = if has_links { call == "link" } else { *is_linked && call == "read" };
+            let mut is_refused = is_refused.lock().unwrap();
+            let is_moment = if by == "rename" { *is_refused && call == "read" } else { call == by };
             if is_moment && fs.get(PATH).is_none() {
                 fs.put(PATH, &file("other"));
             }
-            *is_linked |= call == "link" && path == Path::new(PATH);
+            *is_refused |= call == "rename_new" && path == Path::new(PATH);
             Ok(())
         })
         .await;

@@ -188,6 +188,13 @@ impl FileSystem for Files {
         outcome
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.move_names("rename_new", &[to, from]);
+        let outcome = self.inner.rename_new(from, to);
+        self.see_home();
+        outcome
+    }
+
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
         self.move_names("exchange", &[b, a]);
         let outcome = self.inner.exchange(a, b);
