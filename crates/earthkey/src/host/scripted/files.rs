@@ -30,6 +30,8 @@ struct State {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
+    /// Changes of names that are not durable yet, in their order, and the names after the last of them.
+    pending: (Vec<NameChange>, BTreeMap<PathBuf, u64>),
     next_inode: u64,
     next_handle: u64,
     /// Changes so far, by name: what a test cuts short.
@@ -48,6 +50,9 @@ struct State {
     /// The file server's clock, in Unix seconds.
     server_clock: u64,
 }
+
+/// What a call changes of names at once: where each leads from then on, if anywhere.
+type NameChange = BTreeMap<PathBuf, Option<u64>>;
 
 /// What locks are worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,11 +98,13 @@ impl ScriptedFileSystem {
     pub fn put_with_mode(&self, path: &str, bytes: &[u8], mode: u32) {
         let path = Path::new(path);
         let mut state = self.state();
+        state.note_names();
         state.make_directories(path.parent().expect("scripted paths are absolute"));
         let inode = state.add(FileKind::File, mode, bytes);
         state.inodes.get_mut(&inode).expect("just added").durable = bytes.to_vec();
         state.names.insert(path.to_owned(), inode);
         state.durable_names.insert(path.to_owned(), inode);
+        state.pending.1 = state.names.clone();
     }
 
     /// Returns a file's bytes, if there is one.
@@ -212,14 +219,14 @@ impl ScriptedFileSystem {
 
     /// Returns what a machine finds when the power comes back.
     pub fn after_power_loss(&self, kept: Kept) -> Self {
-        let old = self.state();
-        let (all_names, all_bytes) = match kept {
-            Kept::DurableOnly | Kept::Torn => (kept == Kept::Torn, false),
-            Kept::Names => (true, false),
-            Kept::Bytes => (false, true),
-            Kept::All => (true, true),
+        let mut old = self.state();
+        old.note_names();
+        let names = match kept {
+            Kept::DurableOnly | Kept::Bytes => old.durable_names.clone(),
+            Kept::Names | Kept::Torn | Kept::All => old.names.clone(),
+            Kept::Some { changes, .. } => old.names_with(changes),
         };
-        let names = if all_names { &old.names } else { &old.durable_names };
+        let all_bytes = matches!(kept, Kept::Bytes | Kept::All | Kept::Some { all_bytes: true, .. });
         let mut inodes = old.inodes.clone();
         for inode in inodes.values_mut().filter(|inode| inode.kind == FileKind::File) {
             inode.locked_by = None;
@@ -232,8 +239,9 @@ impl ScriptedFileSystem {
         }
         let new = State {
             inodes,
-            names: names.clone(),
+            pending: (Vec::new(), names.clone()),
             durable_names: names.clone(),
+            names,
             next_inode: old.next_inode,
             next_handle: old.next_handle,
             no_exchange: old.no_exchange,
@@ -244,6 +252,18 @@ impl ScriptedFileSystem {
             ..State::default()
         };
         Self(Arc::new(Mutex::new(new)))
+    }
+
+    /// Returns the ways in which some of the changes of names survive that were not synced, and others
+    /// do not: a rename overtakes another.
+    pub fn some_kept(&self) -> Vec<Kept> {
+        let mut state = self.state();
+        state.note_names();
+        let number = state.pending.0.len();
+        assert!(number < 10, "{number} changes of names are not durable");
+        let all = (1 << number) - 1;
+        let kept = (1..all).map(|changes| [false, true].map(|all_bytes| Kept::Some { changes, all_bytes }));
+        kept.flatten().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -265,10 +285,18 @@ pub enum Kept {
     Torn,
     /// Everything.
     All,
+    /// The changes of names whose bit is set, in their order, with all that was written to files or
+    /// without.
+    Some {
+        /// A bit for each change that was not synced, the oldest first.
+        changes: u32,
+        /// Whether what was written to files is kept.
+        all_bytes: bool,
+    },
 }
 
 impl Kept {
-    /// Every way.
+    /// Every way in which all names share a fate.
     pub const EVERY: [Self; 5] = [Self::DurableOnly, Self::Names, Self::Bytes, Self::Torn, Self::All];
 }
 
@@ -291,7 +319,34 @@ fn torn(old: &[u8], new: &[u8]) -> Vec<u8> {
 }
 
 impl State {
+    /// Notes what the last call changed of names.
+    fn note_names(&mut self) {
+        let (names, (pending, noted)) = (&self.names, &mut self.pending);
+        let paths: BTreeSet<_> = names.keys().chain(noted.keys()).collect();
+        let differs = |path: &&&PathBuf| names.get(**path) != noted.get(**path);
+        let change: NameChange =
+            paths.iter().filter(differs).map(|path| ((*path).clone(), names.get(*path).copied())).collect();
+        if !change.is_empty() {
+            noted.clone_from(names);
+            pending.push(change);
+        }
+    }
+
+    /// Returns the durable names with these changes.
+    fn names_with(&self, changes: u32) -> BTreeMap<PathBuf, u64> {
+        let mut names = self.durable_names.clone();
+        let kept = self.pending.0.iter().enumerate().filter(|(number, _)| changes >> number & 1 == 1);
+        for (path, inode) in kept.flat_map(|(_, change)| change) {
+            match inode {
+                Some(inode) => names.insert(path.clone(), *inode),
+                None => names.remove(path),
+            };
+        }
+        names
+    }
+
     fn step(&mut self, what: String) -> io::Result<()> {
+        self.note_names();
         if self.power_fails_at.is_some_and(|at| self.steps.len() >= at) {
             return Err(io::Error::other("the power is off"));
         }
@@ -512,6 +567,10 @@ impl FileSystem for ScriptedFileSystem {
         let names = state.names.clone();
         state.durable_names.retain(|path, _| !inside(path));
         state.durable_names.extend(names.into_iter().filter(|(path, _)| inside(path)));
+        for change in &mut state.pending.0 {
+            change.retain(|path, _| !inside(path));
+        }
+        state.pending.0.retain(|change| !change.is_empty());
         Ok(())
     }
 }

@@ -51,20 +51,25 @@ use self::scenario::Broken;
 use self::scenario::Explored;
 use self::scenario::Scenario;
 use self::search::Schedule;
+use crate::host::fs::Medium;
 
 /// The endings of all files that are locked.
 const EVERY_LOCK: &[&str] = &["-lease", "-lock", "-ledger"];
 const DEEDS: [Deed; 3] = [Deed::SignsIn, Deed::WritesAnotherSlot, Deed::RollsBack];
 const MANNERS: [Manner; 3] = [Manner::Replace, Manner::RemoveAndCreate, Manner::InPlace];
 
+/// Returns the bound that is asked for, if one is.
+fn bound() -> Option<u32> {
+    let bound = std::env::var("EARTHKEY_MODEL_BOUND").ok()?;
+    Some(bound.parse().expect("EARTHKEY_MODEL_BOUND is a number"))
+}
+
 /// Runs all schedules of some scenarios; `least` is how many there are at least.
 #[track_caller]
 fn hold(least: usize, scenarios: impl IntoIterator<Item = Scenario>) {
     let mut schedules = 0;
     for mut scenario in scenarios {
-        if let Ok(bound) = std::env::var("EARTHKEY_MODEL_BOUND") {
-            scenario.bound = scenario.bound.max(bound.parse().expect("EARTHKEY_MODEL_BOUND is a number"));
-        }
+        scenario.bound = scenario.bound.max(bound().unwrap_or(0));
         let explored = scenario.explore();
         report(&scenario, &explored);
         schedules += explored.schedules;
@@ -188,9 +193,19 @@ fn a_crash_beside_a_logout_and_a_foreign_program() {
 
 #[test]
 fn everybody_at_once() {
-    let roles = |deed, manner| [Mortal, Caller, Logout, Foreigner(deed, manner)];
-    let beside = |deed| MANNERS.map(|manner| always(&roles(deed, manner), 0));
-    hold(380, [Deed::SignsIn, Deed::WritesAnotherSlot].into_iter().flat_map(beside));
+    let beside = |deed, manner| always(&[Mortal, Caller, Logout, Foreigner(deed, manner)], 0);
+    let of_two = [Deed::SignsIn, Deed::WritesAnotherSlot].into_iter();
+    let of_two = of_two.flat_map(|deed| MANNERS.map(|manner| beside(deed, manner)));
+    hold(600, of_two.chain([beside(Deed::RollsBack, manner_of(Deed::RollsBack))]));
+}
+
+#[test]
+fn everybody_at_once_and_one_dies() {
+    let beside = |deed| always(&[Mortal, Caller, Logout, Foreigner(deed, manner_of(deed))], 0);
+    // With a copy from before the refresh it takes minutes.
+    let is_rolled_back = |deed: &Deed| *deed == Deed::RollsBack;
+    let deeds = DEEDS.into_iter().filter(|deed| bound().is_some() || !is_rolled_back(deed));
+    hold(2600, deeds.map(|deed| Scenario { crash_costs: 0, ..beside(deed) }));
 }
 
 /// Returns scenarios with a lock that everybody is told to have.
@@ -229,6 +244,32 @@ fn the_lease_lies() {
 fn the_lease_lies_where_there_is_grace() {
     let promises = [&WITHOUT_LEASE[..], &WITHOUT_LEASE_BUT_GRACE].concat();
     hold(380, with_a_lie(&["-lease"], true, &promises));
+}
+
+/// Returns scenarios in which every lock lies, and it is known that locks may: a claim makes the lease.
+fn with_claims(casts: &[&[Role]], bound: u32, promises: &[Promise]) -> Vec<Scenario> {
+    let with_claims = |roles: &&[Role]| Scenario {
+        lying: EVERY_LOCK,
+        medium: Medium::Shared,
+        ..Scenario::new(roles, bound, promises)
+    };
+    casts.iter().map(with_claims).collect()
+}
+
+#[test]
+fn a_claim_is_a_lease_where_every_lock_lies() {
+    let casts: [&[Role]; 3] = [&[Caller, Caller], &[Caller, Forcer], &[Caller, Logout]];
+    hold(1100, with_claims(&casts, 2, &WITHOUT_FILE_LOCK));
+    let foreigner = Foreigner(Deed::SignsIn, Manner::InPlace);
+    hold(1, with_claims(&[&[Caller, Logout, foreigner]], 1, &WITHOUT_FILE_LOCK));
+}
+
+/// Who dies leaves a claim behind, and the next waits until its time is over.
+#[test]
+fn a_claim_of_the_dead_ends() {
+    let promises = [&WITHOUT_FILE_LOCK[..], &WITHOUT_LEASE_BUT_GRACE].concat();
+    let dies = with_claims(&[&[Mortal, Caller]], 1, &promises);
+    hold(60, dies.into_iter().map(|scenario| Scenario { has_grace: true, ..scenario }));
 }
 
 #[test]

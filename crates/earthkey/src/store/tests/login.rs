@@ -91,7 +91,7 @@ async fn a_login_survives_power_loss_with_the_binding_that_is_its_own() {
                 outcome.unwrap();
                 break;
             }
-            for kept in Kept::EVERY {
+            for kept in Kept::EVERY.into_iter().chain(world.fs.some_kept()) {
                 let after = World {
                     fs: Arc::new(world.fs.after_power_loss(kept)),
                     ..World::new(|_| unreachable!("nothing is sent"))
@@ -124,6 +124,48 @@ async fn a_logout_removes_the_slot_the_ledger_and_whatever_a_crash_left() {
     assert_eq!(left(&world), [""; 0]);
     assert!(!keep.clear().await.unwrap(), "there is nothing more");
     assert_eq!(adopted(&world, 3).await, None);
+}
+
+/// A logout that is cut short leaves the whole login or none, and the next leaves nothing of it.
+#[tokio::test]
+async fn a_logout_survives_power_loss_at_every_step() {
+    for is_shared in [true, false] {
+        for cut in 0.. {
+            let world = world("r0");
+            if !is_shared {
+                world.fs.put(PATH, br#"{"ada":{"refresh_token":"r0"}}"#);
+            }
+            refresh(&world, 1, "r1").await;
+            let process = Process::new(&world, 2);
+            let keep = process.keep();
+            let before = world.fs.steps().len();
+            world.fs.fail_power_at(before + cut);
+            let outcome = keep.clear().await;
+            if world.fs.steps().len() < before + cut {
+                assert!(outcome.unwrap() && cut > 3, "{cut} steps");
+                break;
+            }
+            for kept in Kept::EVERY.into_iter().chain(world.fs.some_kept()) {
+                let after = World {
+                    fs: Arc::new(world.fs.after_power_loss(kept)),
+                    ..World::new(|_| unreachable!("nothing is sent"))
+                };
+                let when = format!("shared: {is_shared}, step {cut}, {kept:?}");
+                let token = adopted(&after, 3).await;
+                assert!(matches!(token.as_deref(), None | Some("r1")), "{token:?}, {when}");
+                Process::new(&after, 4).keep().clear().await.unwrap();
+                assert_eq!(adopted(&after, 5).await, None, "{when}");
+                for path in after.fs.paths() {
+                    let bytes = after.fs.get(&path.display().to_string()).unwrap();
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    assert!(!text.contains("\"r1\"") && !text.contains("\"r0\""), "{path:?} {when}: {text}");
+                    assert!(!path.display().to_string().ends_with(".earthkey-new"), "{path:?} {when}");
+                }
+                let home = after.fs.get(PATH).unwrap_or_default();
+                assert_eq!(String::from_utf8(home).unwrap().contains("bobs"), is_shared, "{when}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

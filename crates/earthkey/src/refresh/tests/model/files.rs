@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::schedule::Seat;
 use super::trace::Object;
+use crate::host::Clock;
 use crate::host::FileSystem;
 use crate::host::fs::File;
 use crate::host::fs::Medium;
@@ -27,6 +28,8 @@ pub(super) struct Files {
     pub(super) seat: Seat,
     /// The ending of the files that everybody is told to have locked.
     pub(super) lying: &'static [&'static str],
+    /// Where the files seem to lie: whether locks are believed to exclude anybody.
+    pub(super) medium: Medium,
     /// Whether an exchange of names seems to bring out what was read before, whatever it was.
     pub(super) is_blind: bool,
     /// The home as it was read last.
@@ -35,7 +38,7 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(inner: ScriptedFileSystem, seat: Seat, lying: &'static [&'static str]) -> Self {
-        Self { inner, seat, lying, is_blind: false, last_read: Arc::default() }
+        Self { inner, seat, lying, medium: Medium::Local, is_blind: false, last_read: Arc::default() }
     }
 
     /// Writes the home as another program does: a new file takes the name of the old.
@@ -99,6 +102,11 @@ impl Files {
         self.inner.stat_link(path.as_ref()).ok().map(|stat| Object::Content(stat.identity.1))
     }
 
+    /// Lets the file server's clock go with everybody's.
+    fn tick(&self) {
+        self.inner.set_server_clock(self.seat.stage.clock.now());
+    }
+
     fn see_home(&self) {
         self.seat.see_home(self.inner.get(PATH));
     }
@@ -141,8 +149,8 @@ impl FileSystem for Files {
         self.inner.is_mount_point(path)
     }
 
-    fn medium(&self, directory: &Path) -> io::Result<Medium> {
-        self.inner.medium(directory)
+    fn medium(&self, _: &Path) -> io::Result<Medium> {
+        Ok(self.medium)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -157,6 +165,7 @@ impl FileSystem for Files {
 
     fn create_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.move_names("create", &[path]);
+        self.tick();
         self.inner.create_new(path, bytes)
     }
 
@@ -242,6 +251,7 @@ impl OpenFile {
     ) -> io::Result<T> {
         self.files.seat.step();
         self.files.note(what, &self.path, &[], &[Object::Content(self.inode)]);
+        self.files.tick();
         let outcome = change(self.file());
         self.files.see_home();
         outcome

@@ -20,6 +20,7 @@ use super::schedule::State;
 use super::search::Schedule;
 use super::search::Search;
 use super::search::Seen;
+use crate::host::fs::Medium;
 use crate::host::scripted::Kept;
 use crate::host::scripted::World;
 use crate::refresh::tests::provider::Bank;
@@ -36,6 +37,8 @@ pub(super) struct Scenario {
     pub(super) has_grace: bool,
     /// Endings of the files of which everybody is told that they have locked them.
     pub(super) lying: &'static [&'static str],
+    /// Where the home seems to lie.
+    pub(super) medium: Medium,
     /// Whether nobody looks at what an exchange of names brings out.
     pub(super) is_blind: bool,
     /// Whether there has been a refresh before.
@@ -46,6 +49,8 @@ pub(super) struct Scenario {
     pub(super) is_thorough: bool,
     /// How many switches away from an actor that could go on, crashes included.
     pub(super) bound: u32,
+    /// How many of these a crash counts for.
+    pub(super) crash_costs: u32,
     pub(super) promises: Vec<Promise>,
 }
 
@@ -97,11 +102,13 @@ impl Scenario {
             roles: roles.to_vec(),
             has_grace: false,
             lying: &[],
+            medium: Medium::Local,
             is_blind: false,
             is_warm: true,
             is_shared: true,
             is_thorough: false,
             bound,
+            crash_costs: 1,
             promises: promises.to_vec(),
         }
     }
@@ -114,7 +121,8 @@ impl Scenario {
         let mut explored = Explored { schedules: 0, repeated: 0, ends: BTreeSet::new(), broken: None };
         let mut next = Some(Schedule::default());
         while let Some(schedule) = next {
-            let plan = Plan { schedule, bound: self.bound, seen, log: Log::default() };
+            let Self { bound, crash_costs, .. } = *self;
+            let plan = Plan { schedule, bound, crash_costs, seen, log: Log::default() };
             let (mut state, run) = self.perform(&beginning, plan);
             seen = std::mem::take(&mut state.seen);
             search.add(std::mem::take(&mut state.decisions), &state.trace.touches, state.was_seen);
@@ -139,6 +147,7 @@ impl Scenario {
         let plan = Plan {
             schedule: schedule.clone(),
             bound: u32::MAX,
+            crash_costs: 0,
             log: Log::with_story(),
             seen: Seen::default(),
         };
@@ -166,7 +175,9 @@ impl Scenario {
         if self.is_warm {
             let Beginning { world, bank, .. } = &beginning;
             let roles = &[Role::Caller];
-            let play = Play { beginning: &beginning, world, bank, roles, lying: &[], is_blind: false };
+            let medium = self.medium;
+            let play =
+                Play { beginning: &beginning, world, bank, roles, lying: &[], medium, is_blind: false };
             play.run(0, Plan::default());
         }
         beginning
@@ -177,8 +188,9 @@ impl Scenario {
         let bank = beginning.bank.fork();
         let fs = Arc::new(beginning.world.fs.after_power_loss(Kept::All));
         let world = World { fs, ..bank.world() };
-        let Self { roles, lying, is_blind, .. } = self;
-        let play = Play { beginning, world: &world, bank: &bank, roles, lying, is_blind: *is_blind };
+        let Self { roles, lying, medium, is_blind, .. } = self;
+        let (medium, is_blind) = (*medium, *is_blind);
+        let play = Play { beginning, world: &world, bank: &bank, roles, lying, medium, is_blind };
         plan.log.see_home(roles.len(), world.fs.get(PATH));
         let mut state = play.run(0, plan);
         if state.was_seen {
@@ -209,6 +221,7 @@ struct Play<'a> {
     bank: &'a Bank,
     roles: &'a [Role],
     lying: &'static [&'static str],
+    medium: Medium,
     is_blind: bool,
 }
 
@@ -223,6 +236,7 @@ impl Play<'_> {
                 let seat = Seat { stage: stage.clone(), me };
                 let mut files = Files::new(self.world.fs.as_ref().clone(), seat, self.lying);
                 files.is_blind = self.is_blind;
+                files.medium = self.medium;
                 let actor = Actor {
                     role: *role,
                     seat: files.seat.clone(),

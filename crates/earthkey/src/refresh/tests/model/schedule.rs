@@ -19,7 +19,7 @@ use crate::host::Clock;
 use crate::host::scripted::ScriptedClock;
 
 /// After how many points a schedule counts as endless.
-const MAX_POINTS: usize = 20_000;
+const MAX_POINTS: usize = 200_000;
 
 /// What an actor is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) schedule: Schedule,
     /// How many switches away from an actor that could go on.
     pub(super) bound: u32,
+    /// How many of these a crash counts for.
+    pub(super) crash_costs: u32,
     pub(super) seen: Seen,
     pub(super) log: Log,
 }
@@ -68,6 +70,7 @@ pub(super) struct Stage {
 pub(super) struct State {
     schedule: Schedule,
     bound: u32,
+    crash_costs: u32,
     pub(super) seen: Seen,
     actors: Vec<Status>,
     /// Who must end what it began before any time passes.
@@ -98,6 +101,7 @@ impl Stage {
         let mut state = State {
             schedule: plan.schedule,
             bound: plan.bound,
+            crash_costs: plan.crash_costs,
             seen: plan.seen,
             log: plan.log,
             actors: (0..number).map(status).collect(),
@@ -162,7 +166,7 @@ impl State {
             options.push((Choice::Wait, u32::from(is_kept)));
         }
         if is_step && self.may_crash[me] && !self.has_crashed {
-            options.push((Choice::Crash, 1));
+            options.push((Choice::Crash, self.crash_costs));
         }
         self.choose(is_step.then_some(me), options, clock)
     }
