@@ -196,8 +196,9 @@ impl Earthkey {
     }
 
     async fn answer(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
-        if let Some(answer) = self.recorded(login, want, form) {
-            return Ok(answer);
+        let at_hand = self.at_hand(login, want, form);
+        if let Some(answer) = at_hand.as_ref().filter(|(access, _)| self.is_fresh(access, want)) {
+            return Ok(answer.clone());
         }
         let served = self.served.clone();
         let (login, want) = (login.clone(), want.clone());
@@ -208,7 +209,7 @@ impl Earthkey {
                 let obtain = |host| async move {
                     Self { host, served, exchanges: None }.obtain(&login, &want, form).await
                 };
-                exchanges.run_for_all(asked, obtain).await
+                exchanges.run_for_all(asked, at_hand, obtain).await
             }
         }
     }
@@ -308,6 +309,17 @@ impl Earthkey {
 
     /// Answers from a record, if one holds and is fresh enough.
     fn recorded(&self, login: &Login, want: &Want, form: Form) -> Option<(Access, Vec<String>)> {
+        self.at_hand(login, want, form).filter(|(access, _)| self.is_fresh(access, want))
+    }
+
+    /// Returns whether a token that is still valid need not be refreshed yet.
+    fn is_fresh(&self, access: &Access, want: &Want) -> bool {
+        let now = self.host.clock.now();
+        now < access.early_at && access.expires_at.saturating_sub(now) >= want.min_ttl
+    }
+
+    /// Returns what a record that holds says, though it may be due to be refreshed.
+    fn at_hand(&self, login: &Login, want: &Want, form: Form) -> Option<(Access, Vec<String>)> {
         if want.force {
             return None;
         }
@@ -322,11 +334,9 @@ impl Earthkey {
             return None;
         }
         let access = access_of(&record);
-        let fresh = clock.now < access.early_at
-            && access.expires_at.saturating_sub(clock.now) >= want.min_ttl
-            && want.reject.is_none_or(|rejected| access.token.fingerprint() != rejected);
         let lines = record.headers.iter().map(|line| line.expose().to_owned()).collect();
-        fresh.then_some((access, lines))
+        let is_rejected = want.reject.is_some_and(|rejected| access.token.fingerprint() == rejected);
+        (!is_rejected).then_some((access, lines))
     }
 
     /// Keeps the answer under the arguments that asked for it, with everything it depends on.

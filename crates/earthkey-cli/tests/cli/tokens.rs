@@ -312,23 +312,33 @@ fn everything_is_told_but_secrets() {
     for answer in &answers {
         let (status, rest) = answer.split_once(' ').unwrap();
         assert!(status.len() == 3 && rest.starts_with('(') && rest.contains(" bytes)"), "{answer}");
-        let is_of_a_token = |c: char| c.is_ascii_alphanumeric() || "-_.~+/=".contains(c);
-        assert!(answer.split(|c| !is_of_a_token(c)).all(|word| word.len() < 20), "{answer}");
+        let is_of_a_token = |c: char| c.is_ascii_alphanumeric() || "-_.~+=".contains(c);
+        let is_name = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let mut words = answer.split(|c| !is_of_a_token(c));
+        assert!(words.all(|word| word.len() < 16 || is_name(word)), "{answer}");
     }
     assert!(answers.iter().any(|answer| answer.contains(r#""access_token":"…""#)), "{told}");
-    assert_snapshot!(story(&machine), @"
+    machine.sign_in("oidc/story", &Person::ada()).succeeds();
+    assert_snapshot!(story(&machine, "oidc/story"), @"
             a new token was asked for
             the lease is taken; the intent goes to the ledger
             the grant is sent
             the answer is durable in the ledger
             the answer has landed in the home
             ");
+    machine.sign_in_service("oidc/service").succeeds();
+    assert_snapshot!(story(&machine, "oidc/service"), @"
+            a new token was asked for
+            the lease is taken; the intent goes to the ledger
+            the grant is sent
+            the answer is here; it replaces no grant
+            the answer has landed in the home
+            ");
 }
 
 /// Tells the story of one refresh, without what is of the moment.
-fn story(machine: &Machine) -> String {
-    machine.sign_in_service("oidc/story").succeeds();
-    let told = machine.run(&["token", "oidc/story", "--refresh", "-v"]).succeeds().stderr;
+fn story(machine: &Machine, login: &str) -> String {
+    let told = machine.run(&["token", login, "--refresh", "-v"]).succeeds().stderr;
     told.trim_end().to_owned()
 }
 
@@ -441,4 +451,22 @@ fn status_tells_of_an_answer_that_never_came() {
     let status = machine.json(&["status", "oidc", "--json"]);
     assert_eq!(status[0]["reason"], "no whole answer came from the provider");
     assert_eq!(status[0]["state"], "valid", "the token at hand is as good as before");
+}
+
+#[test]
+fn status_tells_of_a_refresh_that_is_under_way_or_was_cut_short() {
+    let machine = Machine::new();
+    machine.sign_in("oidc", &Person::ada()).succeeds();
+    // Longer than anything is waited for: it ends by the kill.
+    let held_back = Fault { delay_ms: 120_000, ..Fault::at(token_path(Realm::Oidc)) };
+    machine.control().add_fault(held_back).unwrap();
+    let running = machine.start(machine.command(&["token", "oidc", "--refresh"]));
+    // What has been sent was written down before.
+    eventually("a request", || (machine.token_requests(Realm::Oidc, "refresh_token") == 1).then_some(()));
+    let reason = || machine.json(&["status", "oidc", "--json"])[0]["reason"].clone();
+    assert_eq!(reason(), "a refresh is under way, or was cut short");
+    running.signal(Signal::KILL);
+    running.end();
+    assert_eq!(reason(), "a refresh is under way, or was cut short");
+    assert_eq!(machine.token_requests(Realm::Oidc, "refresh_token"), 1, "looking asks nobody");
 }

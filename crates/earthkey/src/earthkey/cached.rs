@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hit_reads_two_clocks_and_writes_to_no_memory_that_threads_share() {
+    async fn a_hit_reads_two_clocks_and_no_record_and_its_token_is_no_other_threads() {
         let world = world();
         let (Earthkey { host, .. }, looks) = earthkey(&world);
         let reads = Arc::new(Mutex::default());

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::panic;
@@ -18,6 +19,7 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
@@ -50,6 +52,9 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
+/// How long those who have a token that is still valid wait for another.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What something on the thread comes to, once it has ended.
@@ -69,14 +74,15 @@ impl Exchanges {
         T: Clone + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        outcome_of(self.begin(work)?).await
+        outcome_of(self.begin(None, work)?).await
     }
 
     /// Runs an exchange for all who ask for the very same at the same time: one looks and waits, and not
-    /// each of them.
+    /// each of them. Where it takes long, they are served what is `at_hand`, and it goes on.
     pub(super) async fn run_for_all<F>(
         &self,
         asked: String,
+        at_hand: Option<Answer>,
         exchange: impl FnOnce(Host) -> F,
     ) -> Result<Answer>
     where
@@ -89,7 +95,7 @@ impl Exchanges {
             if let Some(shared) = same.filter(|shared| shared.borrow().is_none()) {
                 shared
             } else {
-                let shared = Arc::new(self.begin(exchange)?);
+                let shared = Arc::new(self.begin(at_hand, exchange)?);
                 under_way.insert(asked, Arc::downgrade(&shared));
                 shared
             }
@@ -97,8 +103,8 @@ impl Exchanges {
         outcome_of((*shared).clone()).await
     }
 
-    /// Begins something on the thread. It ends early once nobody waits for it and no grant is on its way.
-    fn begin<T, F>(&self, work: impl FnOnce(Host) -> F) -> Result<Outcome<T>>
+    /// Begins something on the thread, with what is served meanwhile where it takes long. It ends early once nobody waits for it and no grant is on its way.
+    fn begin<T, F>(&self, at_hand: Option<T>, work: impl FnOnce(Host) -> F) -> Result<Outcome<T>>
     where
         T: Clone + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -108,16 +114,25 @@ impl Exchanges {
         let process = Arc::new(Watched { process: self.host.process.clone(), on_their_way });
         let work = work(Host { http, process, ..self.host.clone() });
         let (outcome, waiting) = watch::channel(None);
+        let clock = self.host.clock.clone();
         let task = async move {
             let forsaken = async {
                 outcome.closed().await;
                 // An error means that the work is over.
                 let _ = sent.wait_for(|grants| *grants == 0).await;
             };
+            let serving_what_is_at_hand = async {
+                if let Some(answer) = at_hand {
+                    clock.sleep(PATIENCE).await;
+                    outcome.send_replace(Some(Ok(answer)));
+                }
+                pending::<()>().await;
+            };
             let ended = tokio::select! {
                 biased;
                 ended = work => Some(ended),
                 () = forsaken => None,
+                () = serving_what_is_at_hand => None,
             };
             outcome.send_replace(ended);
         };

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::error::ErrorKind;
 use crate::host::BoxFuture;
+use crate::host::Clock;
 use crate::host::Http;
 use crate::host::http::Request;
 use crate::host::http::Response;
@@ -155,6 +156,26 @@ fn all_who_ask_for_the_same_wait_for_one_exchange() {
 }
 
 #[test]
+fn who_has_a_token_does_not_wait_for_a_slow_refresh_of_it() {
+    let (world, login, want) = (world(), earthscope(), Want::default());
+    let gate = Gate::before(&world);
+    let earthkey = behind(&gate, &world, 1);
+    gate.open();
+    runtime().block_on(earthkey.token(&login, &want)).unwrap();
+    runtime().block_on(gate.has_been_reached());
+    world.clock.advance(Duration::from_secs(3000));
+    let begun = world.clock.since_boot();
+    let ask = || runtime().block_on(earthkey.token(&login, &want)).unwrap().access.token;
+    assert_eq!(ask().expose(), token_of("ada", 1), "the server does not answer yet");
+    assert_eq!(world.clock.since_boot().saturating_sub(begun).as_secs(), 5);
+    assert_eq!(ask().expose(), token_of("ada", 1), "and another request is not sent");
+    gate.open();
+    drop(earthkey);
+    assert!(home(&world).contains("\"r2\""), "what was on its way is kept: {}", home(&world));
+    assert_eq!(world.http.requests().len(), 2);
+}
+
+#[test]
 fn all_who_ask_for_the_same_are_told_the_same_error() {
     let world = World::new(|_| Ok(Response::new(400, r#"{"error": "invalid_grant"}"#)));
     world.fs.put(FILE, br#"{"refresh_token": "r0"}"#);
@@ -257,13 +278,16 @@ async fn a_login_that_becomes_somebody_elses_is_an_error_to_who_has_used_it() {
     assert_eq!(world.http.requests().len(), before + 1);
 }
 
+/// Finds the login as whoever is about to use it.
+async fn resolve(host: &Host) -> Source {
+    let config = Config::load(host).unwrap();
+    system::resolve(&Context::new(host, &config), &earthscope()).await.unwrap()
+}
+
 /// Puts a login of ada's into the home, recorded as a sign-in records it.
 async fn sign_in(world: &World) {
     let host = world.host(70);
-    let source = {
-        let config = Config::load(&host).unwrap();
-        system::resolve(&Context::new(&host, &config), &earthscope()).await.unwrap()
-    };
+    let source = resolve(&host).await;
     let keep = Keep::open(&host, &source.home).unwrap().unwrap();
     let contents = Contents {
         grant: Some(Grant::RefreshToken(RefreshToken::new("r0"))),
@@ -389,6 +413,42 @@ async fn a_login_that_was_answered_for_somebody_else_wants_a_sign_in_and_can_be_
     );
     assert!(earthkey.logout(&login, true).await.unwrap().was_signed_in);
     assert!(world.fs.get(FILE).is_none());
+}
+
+/// Uses the login up to a moment at which the process is killed: before an answer comes, or with one that
+/// is durable and not in its place.
+async fn cut_short(world: &World, answered: Option<Response>) {
+    let host = world.host(70);
+    let source = resolve(&host).await;
+    let keep = Keep::open(&host, &source.home).unwrap().unwrap();
+    let lease = keep.try_lease().unwrap().unwrap();
+    let contents = keep.contents().unwrap().unwrap();
+    let deadline = host.clock.now() + refresh::ATTEMPT;
+    let mut attempt = keep.reserve(lease, &contents, deadline).await.unwrap();
+    if let Some(answer) = answered {
+        attempt.answer(&answer.body).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn status_tells_what_an_attempt_left_that_was_cut_short_and_the_next_use_ends_it() {
+    for (answered, reason, requests) in [
+        (None, "a refresh is under way, or was cut short", 1),
+        (Some(answer(1)), "an answer of the provider waits to be put in its place", 0),
+    ] {
+        let (world, login) = (world(), earthscope());
+        cut_short(&world, answered).await;
+        let left = home(&world);
+        let earthkey = Earthkey::in_foreground(world.host(1));
+        let status = earthkey.status(&login).await.unwrap();
+        assert_eq!((status.reason.as_deref(), status.state), (Some(reason), State::Ready));
+        // Who only looks neither asks nor puts anything in its place.
+        assert_eq!((world.http.requests().len(), home(&world)), (0, left));
+        let token = earthkey.token(&login, &Want::default()).await.unwrap();
+        assert_eq!(token.access.token.expose(), token_of("ada", 1));
+        assert_eq!(world.http.requests().len(), requests);
+        assert_eq!(earthkey.status(&login).await.unwrap().reason, None);
+    }
 }
 
 /// Shows an error as far as it does not depend on the credential.

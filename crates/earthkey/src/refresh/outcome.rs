@@ -95,7 +95,8 @@ impl<'a> Send<'a> {
             match exchanged {
                 Exchanged::Answered { body, response } => {
                     match attempt.answer(&body).await {
-                        Ok(()) => self.tell("the answer is durable in the ledger"),
+                        Ok(()) if attempt.is_kept() => self.tell("the answer is durable in the ledger"),
+                        Ok(()) => self.tell("the answer is here; it replaces no grant"),
                         // The home is the other place that can keep it.
                         Err(error) => self.host.interaction.tell(&Notice::Warning(&error.to_string())),
                     }

@@ -219,10 +219,15 @@ impl Attempt<'_> {
         self.keep.set_apart(self.base.fingerprint(), body, failure).await
     }
 
+    /// Returns whether the answer may bring a grant that replaces the one that was sent.
+    pub fn is_kept(&self) -> bool {
+        self.base.is_replaceable()
+    }
+
     /// Returns the answer, as far as anybody has to know of it later: one to a key, a secret or a
     /// password replaces none of these, whatever the provider puts into it.
     fn kept_answer(&self) -> Option<&[u8]> {
-        self.answer.as_deref().map(Vec::as_slice).filter(|_| self.base.is_replaceable())
+        self.answer.as_deref().map(Vec::as_slice).filter(|_| self.is_kept())
     }
 
     /// Gives the lease back to judge what the home holds now; an answer stays in the ledger.

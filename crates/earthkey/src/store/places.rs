@@ -26,7 +26,7 @@ pub struct Places {
     pub ledgers: PathBuf,
     /// The home, links resolved.
     pub home: PathBuf,
-    /// Locked by who uses the grant. Never unlinked.
+    /// Locked by who uses the grant. Unlinked only where its lock can be no more than a forked child's.
     pub lease: PathBuf,
     /// Made by who uses the grant, where locks cannot be trusted.
     pub claim: PathBuf,
