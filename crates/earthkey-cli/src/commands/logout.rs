@@ -40,8 +40,8 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<ExitCode, Failure> {
     let login: Login = arguments.login.parse()?;
-    if arguments.revoke && !arguments.yes {
-        agree(earthkey, &login).await?;
+    if arguments.revoke {
+        agree(earthkey, &login, arguments.yes).await?;
     }
     let ended = earthkey.logout(&login, arguments.revoke).await?;
     if output.json {
@@ -65,22 +65,27 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn agree(earthkey: &Earthkey, login: &Login) -> Result<(), Failure> {
+/// Says what else ends with a grant that is revoked, and asks about it unless that was agreed to beforehand.
+async fn agree(earthkey: &Earthkey, login: &Login, is_agreed: bool) -> Result<(), Failure> {
     let interaction = &earthkey.host().interaction;
     let text = if login.system.is_of_google() {
-        "Revoking ends every login of this account that was made with the same client, on all machines"
+        "revoking ends every login of this account that was made with the same client, on all machines"
     } else {
-        "Revoking ends this login wherever it was copied to; some providers end every login of the same \
+        "revoking ends this login wherever it was copied to; some providers end every login of the same \
          account and client with it"
     };
+    if is_agreed {
+        interaction.tell(&Notice::Line(text));
+        return Ok(());
+    }
     let refused = || {
         Error::login_required("nobody agreed to the revocation")
             .hint(format!("agree beforehand: `earthkey logout {login} --revoke --yes`"))
     };
     if !interaction.can_ask() {
-        return Err(refused().into());
+        return Err(refused().caused_by(text).into());
     }
-    let answer = interaction.ask(&format!("{text}. Revoke? [y/N] ")).await;
+    let answer = interaction.ask(&format!("{text}\nRevoke it? [y/N] ")).await;
     match answer {
         Ok(answer) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
         _ => Err(refused().into()),

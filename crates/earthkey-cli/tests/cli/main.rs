@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod addresses;
+mod bindings;
 mod flows;
+mod given;
 mod google;
 mod google_keys;
 mod google_records;
@@ -16,6 +18,8 @@ mod logins;
 mod machine;
 mod people;
 mod provider;
+mod refusals;
+mod revocations;
 mod sandboxes;
 mod terminal;
 mod tokens;

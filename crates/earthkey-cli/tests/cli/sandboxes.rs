@@ -15,7 +15,7 @@ use crate::machine::Machine;
 const TOKENS: &str = ".earthscope/default/tokens.json";
 
 /// Returns the file of EarthScope's SDK, as it is after a sign-in at the real provider.
-fn real_tokens(expires_at: u64) -> String {
+pub(crate) fn real_tokens(expires_at: u64) -> String {
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let header = part(json!({"alg": "RS256", "typ": "JWT"}));
     let claims = part(json!({
@@ -32,7 +32,7 @@ fn real_tokens(expires_at: u64) -> String {
 }
 
 const PAST: u64 = 1_700_086_400;
-const FUTURE: u64 = 32_503_680_000;
+pub(crate) const FUTURE: u64 = 32_503_680_000;
 
 #[test]
 fn a_real_grant_never_goes_to_a_sandbox() {

@@ -31,6 +31,7 @@ use crate::store::Contents;
 use crate::store::Grant;
 use crate::store::Keep;
 use crate::store::keep::Held;
+use crate::store::ledger::Binding;
 use crate::store::ledger::Remembered;
 use crate::system::IssuedTo;
 use crate::system::Source;
@@ -41,6 +42,10 @@ const ASSUMED_LIFETIME: u64 = 60;
 /// What a sandbox's refresh tokens and secrets begin with: they go to sandboxes only, others never
 /// to one.
 const SANDBOX_PREFIX: &str = "sandbox-";
+
+/// The variables that hold a grant and nothing else.
+const GIVING: [&str; 3] =
+    ["ES_OAUTH2__REFRESH_TOKEN", "ES_OAUTH2__CLIENT_SECRET", "OPENEO_AUTH_CLIENT_SECRET"];
 
 /// What names, in records, the grant of a login that has none.
 const NO_GRANT: [u8; 16] = [0; 16];
@@ -87,6 +92,30 @@ impl Using<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Names the variable that gives the grant, as far as it is one that holds nothing else.
+    fn given_by(&self) -> Option<&'static str> {
+        let given = match self.source.given.as_ref()?.grant.as_ref()? {
+            Grant::RefreshToken(token) => token.expose(),
+            Grant::ClientCredentials(secret) => secret.expose(),
+            _ => return None,
+        };
+        let gives = |name: &&str| self.host.env.text(name).is_some_and(|text| text.trim() == given.trim());
+        GIVING.into_iter().find(gives)
+    }
+
+    /// Says what to do about a refused refresh token that a variable gives: a sign-in would not be heard.
+    fn explain_given(&self, refusal: &Remembered, grant: &Grant) -> Option<Error> {
+        let variable = self.given_by()?;
+        let is_of_token = refusal.error == "invalid_grant" && matches!(grant, Grant::RefreshToken(_));
+        is_of_token.then(|| {
+            Error::refused("the provider does not accept the refresh token any more")
+                .hint(format!(
+                    "it has expired, was revoked or was replaced elsewhere; give another one by `{variable}`"
+                ))
+                .hint(format!("or do without: `unset {variable}`"))
+        })
     }
 
     fn arguments<'b>(&'b self, name: &'b str, scopes: &'b [&'b str]) -> Arguments<'b> {
@@ -143,7 +172,11 @@ impl Using<'_> {
 
 impl Provider for Using<'_> {
     fn credential(&self) -> String {
-        format!("`{}` from {}", self.source.login, display(&self.source.home.path, &self.host.env))
+        let (login, home) = (&self.source.login, display(&self.source.home.path, &self.host.env));
+        match self.given_by() {
+            Some(variable) => format!("`{login}` from `{variable}` and {home}"),
+            None => format!("`{login}` from {home}"),
+        }
     }
 
     fn login_command(&self) -> String {
@@ -151,7 +184,8 @@ impl Provider for Using<'_> {
     }
 
     fn explain(&self, refusal: &Remembered, grant: Option<&Grant>) -> Option<Error> {
-        self.source.explain(refusal, grant, self.host.clock.now())
+        let known = self.source.explain(refusal, grant, self.host.clock.now());
+        known.or_else(|| self.explain_given(refusal, grant?))
     }
 
     fn at_hand(&self, contents: &Contents) -> Option<Access> {
@@ -251,14 +285,19 @@ pub(super) fn check_bound(
     if let Some(binding) = binding.filter(|binding| !binding.origin.is_empty() && binding.origin != origin) {
         return Err(not_for(source, endpoint, format!("it was issued for `{}`", binding.origin)));
     }
-    let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
-    if let Some(binding) =
-        binding.filter(|binding| !binding.issuer.is_empty() && !same(&binding.issuer, &source.issuer))
-    {
-        // Several issuers may share an origin, as the realms of one server do.
-        return Err(not_for(source, endpoint, format!("it was issued by `{}`", binding.issuer)));
-    }
+    // Several issuers may share an origin, as the realms of one server do.
+    check_bound_issuer(source, endpoint, binding)?;
     check_earthscope_issuer(source, keep, endpoint)
+}
+
+fn check_bound_issuer(source: &Source, place: &Url, binding: Option<&Binding>) -> Result<()> {
+    let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+    match binding {
+        Some(Binding { issuer, .. }) if !issuer.is_empty() && !same(issuer, &source.issuer) => {
+            Err(not_for(source, place, format!("it was issued by `{issuer}`")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses to use a login where another provider is meant than it is of. Asks nobody.
@@ -268,6 +307,11 @@ pub(super) fn check_issuer(host: &Host, source: &Source, keep: &Keep<'_>) -> Res
     let Ok(contents) = keep.contents() else { return Ok(()) };
     if let Some(grant) = contents.and_then(|contents| contents.grant) {
         check_sandbox(host, source, &place, &grant)?;
+        if source.given.is_some() {
+            // What is given says nothing of an issuer; it stays with the one that it was used at first.
+            let entries = keep.ledger()?.entries;
+            check_bound_issuer(source, &place, entries.binding_of(Some(grant.fingerprint())))?;
+        }
     }
     check_earthscope_issuer(source, keep, &place)
 }
