@@ -160,12 +160,12 @@ fn no_core_file_is_written_and_the_hard_limit_stays() {
 
 #[test]
 fn the_rights_of_another_user_are_refused() {
-    // Only root can make the situation, and not where such bits are ignored.
     let installation = Installation::beside("/bin/true");
     let mount = rustix::fs::statvfs(installation.folder.path()).unwrap();
-    if !rustix::process::geteuid().is_root() || mount.f_flag.contains(StatVfsMountFlags::NOSUID) {
-        return;
-    }
+    let is_root = rustix::process::geteuid().is_root();
+    assert!(is_root, "only root can give files away: run the tests as root");
+    let heeds_bits = !mount.f_flag.contains(StatVfsMountFlags::NOSUID);
+    assert!(heeds_bits, "the folder for temporary files ignores set-user-id bits: set TMPDIR to another");
     let borrowed = installation.path("borrowed");
     // By another process, so that no child of this one holds it open for writing.
     assert!(Command::new("cp").arg(FRONT).arg(&borrowed).status().unwrap().success());
