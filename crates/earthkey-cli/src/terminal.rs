@@ -104,7 +104,7 @@ impl Interaction for Terminal {
                 format!("{}: {text}\n", self.paint.yellow("warning"))
             }
             Notice::Story(text) if self.verbose >= 1 => format!("{}\n", self.paint.dim(text)),
-            Notice::Wire(text) if self.verbose >= 3 => format!("{}\n", self.paint.dim(text)),
+            Notice::Wire(text) if self.verbose >= 3 => format!("{}\n", self.paint.dim(&text.to_string())),
             _ => return,
         };
         write(&text);

@@ -1,5 +1,6 @@
 //! The seam to the person: prompts, messages, the browser.
 
+use std::fmt;
 use std::io;
 
 use url::Url;
@@ -63,5 +64,5 @@ pub enum Notice<'a> {
     /// One step of the story (`-v`).
     Story(&'a str),
     /// A request or an answer without its secrets (`-vvv`).
-    Wire(&'a str),
+    Wire(fmt::Arguments<'a>),
 }

@@ -1,10 +1,13 @@
 //! What an answer says, without its secrets: for whoever looks for what went wrong.
 
+use std::fmt;
+
 use serde_json::Value;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::Request;
+use super::Response;
 use crate::error::printable;
 
 /// Characters of an answer that are shown.
@@ -23,6 +26,19 @@ const FOR_PEOPLE: [&str; 9] =
 /// The secrets that a request sent: a server may say them again.
 pub struct Sent(Vec<Zeroizing<String>>);
 
+struct Shown<'a> {
+    sent: &'a Sent,
+    answer: &'a Response,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.answer)?;
+        let body = self.sent.body(&self.answer.body);
+        if body.is_empty() { Ok(()) } else { write!(f, " {body}") }
+    }
+}
+
 impl Sent {
     /// Takes the secrets of `request`.
     pub fn of(request: &Request) -> Self {
@@ -40,8 +56,12 @@ impl Sent {
         Self(sent)
     }
 
-    /// Shows an answer's body in one line.
-    pub fn shown(&self, body: &[u8]) -> String {
+    /// Shows an answer in one line, if it is written at all: that takes time.
+    pub fn shown<'a>(&'a self, answer: &'a Response) -> impl fmt::Display + 'a {
+        Shown { sent: self, answer }
+    }
+
+    fn body(&self, body: &[u8]) -> String {
         let text = match serde_json::from_slice::<Value>(body) {
             Ok(mut value) => {
                 self.hide(&mut value, false);
@@ -142,24 +162,24 @@ mod tests {
             (r#"{"eyJhbGciOiJSUzI1NiIs":1}"#, r#"{"…":1}"#),
             (r#""a-token""#, r#""…""#),
         ] {
-            assert_eq!(sent().shown(body.as_bytes()), expected);
+            assert_eq!(sent().body(body.as_bytes()), expected);
         }
     }
 
     #[test]
     fn of_a_page_the_words_are_shown() {
         let page = "<html>\n  <h1>Sign in to the Wi-Fi</h1> YTpi \x1b[2J token=abcdefghijklmnop&r+1/x";
-        assert_eq!(sent().shown(page.as_bytes()), "<html> <h1>Sign in to the Wi-Fi</h1> … [2J …&…");
+        assert_eq!(sent().body(page.as_bytes()), "<html> <h1>Sign in to the Wi-Fi</h1> … [2J …&…");
         let long = "word ".repeat(1000);
-        assert_eq!(sent().shown(long.as_bytes()).chars().count(), LIMIT + 1);
-        assert_eq!(sent().shown(b""), "");
-        assert_eq!(sent().shown(b"\xff\xfeabc"), "\u{fffd}\u{fffd}abc");
+        assert_eq!(sent().body(long.as_bytes()).chars().count(), LIMIT + 1);
+        assert_eq!(sent().body(b""), "");
+        assert_eq!(sent().body(b"\xff\xfeabc"), "\u{fffd}\u{fffd}abc");
     }
 
     #[test]
     fn what_was_sent_as_json_is_not_said_again() {
         let mut request = Request::post(Url::parse("https://idp.test/revoke").unwrap());
         request.json = Some(Zeroizing::new(br#"{"token":"short","of":["one",1]}"#.to_vec()));
-        assert_eq!(Sent::of(&request).shown(b"short is one"), "… is …");
+        assert_eq!(Sent::of(&request).body(b"short is one"), "… is …");
     }
 }

@@ -100,15 +100,14 @@ impl Http for RealHttp {
                     crate::host::http::Loggable(&request.url)
                 )));
             }
-            self.interaction.tell(&Notice::Wire(&format!("> {request:?}")));
+            self.interaction.tell(&Notice::Wire(format_args!("> {request:?}")));
             let sent = Sent::of(&request);
             let outcome = self.exchange(request).await;
             match &outcome {
                 Ok(response) => {
-                    let text = format!("< {response:?} {}", sent.shown(&response.body));
-                    self.interaction.tell(&Notice::Wire(text.trim_end()));
+                    self.interaction.tell(&Notice::Wire(format_args!("< {}", sent.shown(response))));
                 }
-                Err(error) => self.interaction.tell(&Notice::Wire(&format!("< no answer: {error}"))),
+                Err(error) => self.interaction.tell(&Notice::Wire(format_args!("< no answer: {error}"))),
             }
             outcome
         })
