@@ -11,9 +11,10 @@
 //!
 //! Each test says its bounds, and how many schedules there are at least, so that none is lost
 //! unseen: two or three switches for two actors, one for three, and for all four the orders in
-//! which they come. Together that is eleven thousand schedules, and half a minute of one processor
-//! in a debug build. `EARTHKEY_MODEL_BOUND` raises every bound that is lower. With one it takes
-//! a quarter of an hour, most of it for four actors; with two or three one test at a time:
+//! which they come, and every moment in which one of them dies. Together that is fifteen thousand
+//! schedules, and a minute of two processors in a debug build. `EARTHKEY_MODEL_BOUND` raises every
+//! bound that is lower. With one it takes a quarter of an hour and more, most of it for four
+//! actors; with two or three one test at a time:
 //!
 //! ```text
 //! EARTHKEY_MODEL_BOUND=3 cargo nextest run -p earthkey -E 'test(model::two_of_us)' --no-capture
@@ -261,7 +262,7 @@ fn a_claim_is_a_lease_where_every_lock_lies() {
     let casts: [&[Role]; 3] = [&[Caller, Caller], &[Caller, Forcer], &[Caller, Logout]];
     hold(1100, with_claims(&casts, 2, &WITHOUT_FILE_LOCK));
     let foreigner = Foreigner(Deed::SignsIn, Manner::InPlace);
-    hold(1, with_claims(&[&[Caller, Logout, foreigner]], 1, &WITHOUT_FILE_LOCK));
+    hold(390, with_claims(&[&[Caller, Logout, foreigner]], 1, &WITHOUT_FILE_LOCK));
 }
 
 /// Who dies leaves a claim behind, and the next waits until its time is over.
