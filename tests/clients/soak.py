@@ -31,6 +31,7 @@ LONG = 3600
 SLOT_SIZE = 256 * 1024
 HEADER_SIZE = 64
 STATES = ("idle", "intent", "answered", "landed")
+LEDGERS_APART = ".local/state/earthkey/ledgers"
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,16 @@ class Login(NamedTuple):
     token_path: str
     home: str
     """Its file, below the home directory."""
-    url: str = ""
+    options: tuple[str, ...] = ()
     """What to give to `earthkey login` besides the name; `{}` is the sandbox."""
+    rotates: bool = True
+    """Whether a refresh token is spent by its use; where none is, the ledger lies apart."""
 
     def ledger(self, machine: Machine) -> Path:
-        """Returns the path of the one ledger beside the home."""
+        """Returns the path of the one ledger of the home."""
         home = machine.home / self.home
-        [ledger] = home.parent.glob(f".{home.name}*.earthkey-ledger")
+        folder = home.parent if self.rotates else machine.home / LEDGERS_APART
+        [ledger] = folder.glob(f".{home.name}*.earthkey-ledger")
         return ledger
 
 
@@ -93,16 +97,32 @@ OPENEO = Login(
     "openeo",
     "/openeo-id/token",
     ".local/share/openeo-python-client/refresh-tokens.json",
-    "{}/openeo",
+    ("{}/openeo",),
 )
 OIDC = Login(
     "oidc/work",
     "oidc",
     "/oidc/token",
     ".local/state/earthkey/oidc/work.json",
-    "https://login.example.org",
+    ("https://login.example.org",),
 )
-LOGINS = {login.realm: login for login in (EARTHSCOPE, OPENEO, OIDC)}
+GOOGLE = Login(
+    "google",
+    "google",
+    "/google/oauth2.googleapis.com/token",
+    ".config/gcloud/application_default_credentials.json",
+    ("--flow", "loopback:0", "--no-quota-project"),
+    rotates=False,
+)
+EARTHENGINE = Login(
+    "earthengine",
+    "google",
+    "/google/oauth2.googleapis.com/token",
+    ".config/earthengine/credentials",
+    ("--flow", "loopback:0"),
+    rotates=False,
+)
+LOGINS = {login.realm: login for login in (EARTHSCOPE, OPENEO, OIDC, GOOGLE)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -187,8 +207,8 @@ class Soak:
     def sign_in(self, login: Login, lifetime: int = LONG, **environment: str) -> None:
         """Signs a person in, whose access token lives for so many seconds; later ones live long."""
         self.sandbox.settings(login.realm, access_token_lifetime=lifetime, device_interval=0)
-        url = [login.url.format(self.sandbox.url)] if login.url else []
-        self._earthkey.login(login.name, *url, person=Person(), **environment)
+        options = [option.format(self.sandbox.url) for option in login.options]
+        self._earthkey.login(login.name, *options, person=Person(), **environment)
         self.sandbox.settings(login.realm, access_token_lifetime=LONG)
         self.forget()
 
@@ -210,6 +230,13 @@ class Soak:
             return True
         assert done.code == 4 and "earthkey login" in done.stderr, done
         return False
+
+    def accepts(self, token: str) -> bool:
+        """Returns whether a token is still good; Google's say so of themselves to Google alone."""
+        if not token.startswith("ya29."):
+            return is_valid(token)
+        url = f"{self.sandbox.url}/google/oauth2.googleapis.com/tokeninfo"
+        return self._session.post(url, data={"access_token": token}, timeout=DEADLINE).ok
 
     def status(self) -> list[dict[str, Any]]:
         """Returns what is told of all logins."""
@@ -379,12 +406,12 @@ class Crowd:
         return self._file(number, stream).read_text()
 
 
-def until(condition: Callable[[], object], otherwise: str) -> None:
+def until(condition: Callable[[], object], otherwise: str, pause: float = 0.01) -> None:
     """Returns once something has come about that is under way."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, f"{otherwise} in {DEADLINE:.0f} s"
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def state_of(ledger: Path) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 from conftest import VENV
-from soak import EARTHSCOPE, LOGINS, OPENEO, Crowd, is_valid, until
+from soak import EARTHENGINE, EARTHSCOPE, GOOGLE, LOGINS, OPENEO, Crowd, until
 
 HELD_BACK_MS = 1000
 """How long an answer is held back where unmodified clients are to spend a token that has just
@@ -45,8 +45,12 @@ DEAD = {"cut": {"drop": "before"}, "stall": {"stall": True}}
 
 def pytest_generate_tests(metafunc):
     is_full = metafunc.config.getoption("--full")
-    if "realm" in metafunc.fixturenames:
-        metafunc.parametrize("realm", LOGINS if is_full else ["earthscope"])
+    if "login" in metafunc.fixturenames:
+        logins = [*LOGINS.values(), EARTHENGINE] if is_full else [EARTHSCOPE]
+        if metafunc.function is test_one_request_for_all and not is_full:
+            # Where no token is spent, one request is what is asked for all the same.
+            logins.append(GOOGLE)
+        metafunc.parametrize("login", logins, ids=lambda login: login.name)
     if "sdk" in metafunc.fixturenames:
         metafunc.parametrize("sdk", SDKS)
     if "death" in metafunc.fixturenames:
@@ -54,14 +58,13 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("death", DEAD if is_full else ["cut"])
 
 
-def test_one_request_for_all(soak, tally, size, realm):
-    login = LOGINS[realm]
+def test_one_request_for_all(soak, tally, size, login):
     soak.sign_in_and_expire(login)
     done = soak.herd(size.herd, "token", login.name)
     requests = soak.refreshes(login)
     succeeded = sum(one.code == 0 for one in done)
     tally(
-        f"herd on an expired login: {realm}",
+        f"herd on an expired login: {login.name}",
         processes=size.herd,
         requests=len(requests),
         succeeded=succeeded,
@@ -69,19 +72,18 @@ def test_one_request_for_all(soak, tally, size, realm):
     assert len(requests) == 1
     assert succeeded == size.herd, [one for one in done if one.code]
     [token] = {one.stdout.strip() for one in done}
-    assert is_valid(token)
+    assert soak.accepts(token)
     assert soak.lives(login)
 
 
-def test_one_request_for_all_who_force_one(soak, tally, size, realm):
+def test_one_request_for_all_who_force_one(soak, tally, size, login):
     """`--refresh` asks for a token newer than the one at hand, not for one of its own."""
-    login = LOGINS[realm]
     soak.sign_in(login)
     old = soak.run("token", login.name).stdout.strip()
     done = soak.herd(size.herd, "token", login.name, "--refresh")
     requests = soak.refreshes(login)
     tally(
-        f"herd of forced refreshes: {realm}",
+        f"herd of forced refreshes: {login.name}",
         processes=size.herd,
         requests=len(requests),
         succeeded=sum(one.code == 0 for one in done),
@@ -189,7 +191,14 @@ SDKS = {
 
 class Mixed:
     """Rounds of processes of ours and of an unmodified client, all on one expired login, in which
-    we come first and they do, in turn."""
+    we come first and they do, in turn.
+
+    Each round collides by construction: answers are held back for longer than it takes to read the home
+    and to ask, so that whoever has no lease sends the token that the first one has spent. Without
+    grace the second use ends the login, whoever makes it. So it is lost in every round, with us as
+    with the SDK alone, and how often says nothing of us. What can be told is whether it was ended
+    by a second request of ours.
+    """
 
     def __init__(self, soak, realm, rounds, grace):
         self.login, script = SDKS[realm]
@@ -265,7 +274,9 @@ def ends_by_a_second_of_ours(requests):
 
 def test_with_their_processes(soak, tally, size, sdk):
     """Whoever takes no lease can end a login where nothing is forgiven; our part in it is one
-    request at most that anybody has a right to make."""
+    request at most that anybody has a right to make. A second one of ours that ends a login would be
+    ours to answer for: there is none.
+    """
     forgiven = Mixed(soak, sdk, size.rounds, GRACE).run(size.ours, size.theirs)
     tally(f"ours and {sdk} SDK, grace {GRACE} s", **forgiven.told())
     assert forgiven.our_requests and forgiven.their_requests

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import claims
-from soak import EARTHSCOPE, LONG, OIDC, OPENEO, is_valid
+from soak import EARTHSCOPE, GOOGLE, LONG, OIDC, OPENEO, is_valid
 
 OTHER_USER = 65534
 """`nobody` on most systems; no process of ours runs as this one."""
@@ -99,6 +99,29 @@ def test_read_only(soak, place, login, tally):
     done = place("token", login.name, "--refresh", prepare=read_only)
     assert_not_spent(soak, login, done, "Read-only file system")
     tally(f"read-only: {login.realm}", exit=done.code, requests=0)
+    assert soak.lives(login)
+
+
+def test_google_needs_no_place(soak, place, tally):
+    """Where nothing is replaced nothing needs a place: what others put where it is, is refreshed there,
+    and stays as it is."""
+    login = GOOGLE
+    soak.sign_in(login)
+    home = soak.machine.home / login.home
+    folder = home.parent
+    before = home.read_bytes()
+    for prepare in (
+        f"mount --bind '{home}' '{home}'",
+        f"mount --bind '{folder}' '{folder}' && mount -o remount,bind,ro '{folder}'",
+    ):
+        soak.forget()
+        done = place("token", login.name, "--refresh", prepare=prepare)
+        assert done.code == 0, done
+        assert soak.accepts(done.stdout.strip())
+        assert len(soak.refreshes(login)) == 1
+        assert home.read_bytes() == before
+        assert list(folder.iterdir()) == [home]
+    tally("Google's, mounted alone and read-only", exit=done.code, requests=2)
     assert soak.lives(login)
 
 

@@ -86,7 +86,10 @@ fn replace_by(cli: &Path) -> Failure {
     Failure {
         what: format!("cannot run {}", cli.display()),
         cause: Some(cause),
-        hint: format!("install earthkey again, or see what is wrong there: ls -l '{}'", cli.display()),
+        hint: format!(
+            "install earthkey again, or see what is wrong there: ls -l '{}'",
+            cli.display().to_string().replace('\'', r"'\''")
+        ),
     }
 }
 

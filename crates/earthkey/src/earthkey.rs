@@ -18,6 +18,7 @@ use earthkey_record::record::Expected;
 use earthkey_record::record::Record;
 
 pub use self::cached::Cached;
+use self::exchanges::Answer;
 use self::exchanges::Exchanges;
 pub use self::logout::LoggedOut;
 use self::served::Account;
@@ -116,11 +117,9 @@ impl Earthkey {
         T: Clone + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let served = self.served.clone();
-        let here = |host| Self { host, served, exchanges: None };
         match &self.exchanges {
-            Some(exchanges) => exchanges.run(|host| work(here(host))).await,
-            None => work(here(self.host.clone())).await,
+            Some(exchanges) => exchanges.run(|host| work(self.in_place_of_this(host))).await,
+            None => work(self.in_place_of_this(self.host.clone())).await,
         }
     }
 
@@ -195,26 +194,44 @@ impl Earthkey {
         }
     }
 
-    async fn answer(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
-        let at_hand = self.at_hand(login, want, form);
-        if let Some(answer) = at_hand.as_ref().filter(|(access, _)| self.is_fresh(access, want)) {
-            return Ok(answer.clone());
+    async fn answer(&self, login: &Login, want: &Want, form: Form) -> Result<Answer> {
+        if let Some(answer) = self.recorded(login, want, form) {
+            return Ok(answer);
         }
-        let served = self.served.clone();
-        let (login, want) = (login.clone(), want.clone());
-        match &self.exchanges {
-            None => self.obtain(&login, &want, form).await,
+        let answered = match &self.exchanges {
+            None => self.obtain(login, want, form).await,
             Some(exchanges) => {
                 let asked = format!("{login} {want:?} {form:?}");
-                let obtain = |host| async move {
-                    Self { host, served, exchanges: None }.obtain(&login, &want, form).await
+                let here = self.in_place_of_this(self.host.clone());
+                let (of_login, wanted) = (login.clone(), want.clone());
+                let at_hand = move || {
+                    here.at_hand(&of_login, &wanted, form).filter(|_| here.served.has_served(&of_login))
+                };
+                let obtain = |host| {
+                    let here = self.in_place_of_this(host);
+                    let (login, want) = (login.clone(), want.clone());
+                    async move { here.obtain(&login, &want, form).await }
                 };
                 exchanges.run_for_all(asked, at_hand, obtain).await
             }
-        }
+        };
+        answered.or_else(|error| self.serve_at_hand_despite(error, login, want, form))
     }
 
-    async fn obtain(&self, login: &Login, want: &Want, form: Form) -> Result<(Access, Vec<String>)> {
+    /// Returns a handle that does what this one is asked for on the thread of its exchanges.
+    fn in_place_of_this(&self, host: Host) -> Self {
+        Self { host, served: self.served.clone(), exchanges: None }
+    }
+
+    /// Serves a token that is still valid where another cannot be had: whom to ask may have to be asked, too.
+    fn serve_at_hand_despite(&self, error: Error, login: &Login, want: &Want, form: Form) -> Result<Answer> {
+        let at_hand = self.at_hand(login, want, form).filter(|_| error.kind() == ErrorKind::Network);
+        let Some((access, lines)) = at_hand else { return Err(error) };
+        self.host.interaction.tell(&Notice::Warning(&refresh::despite(&error, &access, &self.host)));
+        Ok((access, lines))
+    }
+
+    async fn obtain(&self, login: &Login, want: &Want, form: Form) -> Result<Answer> {
         if want.audience.is_some() && login.system.is_of_google() {
             return Err(Error::usage("Google's access tokens have no audience")
                 .hint(format!("name scopes instead: `earthkey token {login} --scopes S,S`")));
@@ -233,13 +250,7 @@ impl Earthkey {
         }
     }
 
-    async fn answer_by(
-        &self,
-        cx: &Context<'_>,
-        source: &Source,
-        want: &Want,
-        form: Form,
-    ) -> Result<(Access, Vec<String>)> {
+    async fn answer_by(&self, cx: &Context<'_>, source: &Source, want: &Want, form: Form) -> Result<Answer> {
         let is_header = form == Form::Header;
         // A form that this login does not have must not cost a refresh.
         if is_header && source.bearer == system::Bearer::Unknown {
@@ -250,7 +261,7 @@ impl Earthkey {
         using::check_issuer(&self.host, source, &keep)?;
         self.check_account(source, &keep, want).await?;
         let using = Using { host: &self.host, source, keep: &keep, want };
-        let access = refresh::token(&self.host, &keep, &using, want).await?;
+        let access = self.token_by(&using).await?;
         // Somebody else may have signed in meanwhile.
         let (grant, account) = self.check_account(source, &keep, want).await?;
         self.served.remember(&source.login, grant, account);
@@ -308,7 +319,7 @@ impl Earthkey {
     }
 
     /// Answers from a record, if one holds and is fresh enough.
-    fn recorded(&self, login: &Login, want: &Want, form: Form) -> Option<(Access, Vec<String>)> {
+    fn recorded(&self, login: &Login, want: &Want, form: Form) -> Option<Answer> {
         self.at_hand(login, want, form).filter(|(access, _)| self.is_fresh(access, want))
     }
 
@@ -319,7 +330,7 @@ impl Earthkey {
     }
 
     /// Returns what a record that holds says, though it may be due to be refreshed.
-    fn at_hand(&self, login: &Login, want: &Want, form: Form) -> Option<(Access, Vec<String>)> {
+    fn at_hand(&self, login: &Login, want: &Want, form: Form) -> Option<Answer> {
         if want.force {
             return None;
         }
@@ -420,20 +431,30 @@ impl Earthkey {
         }
     }
 
-    /// Puts what is given into a home of its own, where its successors are kept.
+    /// Puts what is given into a home of its own, where its successors are kept. Whose it is is seen by who
+    /// accepts it.
     async fn put_given(&self, source: &Source, keep: &Keep<'_>) -> Result<()> {
         let Some(given) = &source.given else { return Ok(()) };
-        let metadata = source.metadata(&self.host).await?;
-        let origin = metadata.token_endpoint.map(|url| url.origin().ascii_serialization());
         let binding = Binding {
-            issuer: source.issuer.clone(),
-            origin: origin.unwrap_or_default(),
             client_id: source.client.id.clone(),
             flow: GIVEN.into(),
             granted_at: self.host.clock.now(),
             ..Binding::default()
         };
         keep.put(given, binding).await.map(drop)
+    }
+
+    /// Obtains a token. A given grant is bound to whoever answers it first.
+    async fn token_by(&self, using: &Using<'_>) -> Result<Access> {
+        let Using { source, keep, want, .. } = using;
+        let access = refresh::token(&self.host, keep, using, want).await?;
+        if source.given.is_some()
+            && keep.ledger()?.entries.binding.is_none_or(|binding| binding.origin.is_empty())
+            && let Some(endpoint) = source.metadata(&self.host).await?.token_endpoint
+        {
+            keep.bind(&source.issuer, &endpoint.origin().ascii_serialization()).await?;
+        }
+        Ok(access)
     }
 
     /// Calls a real endpoint of the system with a token. A client that signs in for itself is
@@ -460,7 +481,7 @@ impl Earthkey {
         let force = matches!(grant, Some(Grant::ClientCredentials(_))) && login.system == System::Oidc;
         let want = Want { force, insists: true, ..Want::default() };
         let using = Using { host: &self.host, source: &source, keep: &keep, want: &want };
-        let access = refresh::token(&self.host, &keep, &using, &want).await?;
+        let access = self.token_by(&using).await?;
         if force {
             let endpoint = source.metadata(&self.host).await?.token_endpoint;
             return Ok(Checked {

@@ -129,6 +129,12 @@ pub trait Provider: std::marker::Send + Sync {
     fn record(&self, answer: &TokenResponse, landed: &Held) -> Result<Access>;
 }
 
+/// Says that a token which is still valid is used although another could not be had.
+pub fn despite(error: &Error, access: &Access, host: &Host) -> String {
+    let left = access.expires_at.saturating_sub(host.clock.now());
+    format!("{error}; the token at hand is still valid for {left} seconds and is used")
+}
+
 /// Returns a token as wanted, refreshed by this caller or by whoever is at it already.
 pub async fn token(host: &Host, keep: &Keep<'_>, provider: &dyn Provider, want: &Want) -> Result<Access> {
     Refresh { host, keep, provider, want }
@@ -379,10 +385,7 @@ impl Refresh<'_> {
         }
         let held = self.provider.at_hand(&contents).filter(|access| self.may_serve(access));
         let Some(access) = held else { return Err(error) };
-        self.host.interaction.tell(&Notice::Warning(&format!(
-            "{error}; the token at hand is still valid for {} seconds and is used",
-            access.expires_at.saturating_sub(self.host.clock.now())
-        )));
+        self.host.interaction.tell(&Notice::Warning(&despite(&error, &access, self.host)));
         Ok(access)
     }
 

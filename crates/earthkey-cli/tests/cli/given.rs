@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use earthkey_sandbox::Fault;
 use earthkey_sandbox::Realm;
+
 use earthkey_sandbox::robot::Person;
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -102,4 +104,52 @@ fn two_given_tokens_are_kept_apart() {
     }
     assert_eq!(answers(&machine), [200; 6]);
     assert_eq!(kept(&machine).len(), 2);
+}
+
+/// A mistyped address must not take a grant for its own that it has never seen.
+#[test]
+fn what_is_given_is_of_whoever_accepts_it() {
+    let (machine, other) = (Machine::new(), Machine::new());
+    let given = bring_along(&machine, &Person::ada());
+    let run_at = |domain: &str, arguments: &[&str]| {
+        let mut command = machine.command(arguments);
+        command.env_remove("EARTHKEY_SANDBOX").env("ES_OAUTH2__DOMAIN", domain);
+        command.env("ES_OAUTH2__REFRESH_TOKEN", &given);
+        machine.start(command).end()
+    };
+    let error = run_at("http://127.0.0.1:1", &["token", "earthscope"]).fails(5);
+    assert!(error.contains("nothing was sent"), "{error}");
+    run_at(machine.url(), &["token", "earthscope"]).succeeds();
+    assert_snapshot!(run_at(other.url(), &["token", "earthscope", "--refresh"]).fails(6), @"
+    error: the grant of `earthscope` is not sent to `http://127.0.0.1:PORT/oauth/token`
+    caused by: it was issued by `http://SANDBOX/`
+
+    hint: look at the variables and the configuration that name this address
+    hint: or give a grant of this address, by the variable that gives this one
+    ");
+    assert_eq!(other.control().requests(None), [], "something went to the other server");
+}
+
+/// Whom to ask may have to be asked first, and that fails, too, where the network is away.
+#[test]
+fn a_token_at_hand_is_served_where_nobody_can_be_asked_for_another() {
+    let mut machine = Machine::new();
+    for (name, value) in [
+        ("OPENEO_AUTH_METHOD", "client_credentials"),
+        ("OPENEO_AUTH_CLIENT_ID", "sandbox-openeo-service"),
+        ("OPENEO_AUTH_CLIENT_SECRET", "sandbox-secret"),
+    ] {
+        machine.set(name, value);
+    }
+    let login = "openeo/cdse".to_owned();
+    let token = machine.prints(&["token", &login]);
+    for path in ["/openeo/", "/openeo/.well-known/openeo", "/openeo/credentials/oidc"] {
+        let away = Fault { status: Some(503), times: Some(100), ..Fault::at(path) };
+        machine.control().add_fault(away).unwrap();
+    }
+    let served = machine.run(&["token", &login, "--min-ttl", "4000"]).succeeds();
+    assert_eq!(served.stdout.trim_end(), token);
+    let told = "answers with status 503; the token at hand is still valid for";
+    assert!(served.stderr.contains(told), "{}", served.stderr);
+    machine.fails(&["token", &login, "--refresh"], 5);
 }

@@ -74,15 +74,15 @@ impl Exchanges {
         T: Clone + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        outcome_of(self.begin(None, work)?).await
+        outcome_of(self.begin(|| None, work)?).await
     }
 
     /// Runs an exchange for all who ask for the very same at the same time: one looks and waits, and not
-    /// each of them. Where it takes long, they are served what is `at_hand`, and it goes on.
+    /// each of them. Where it takes long, they are served what is `at_hand` by then, and it goes on.
     pub(super) async fn run_for_all<F>(
         &self,
         asked: String,
-        at_hand: Option<Answer>,
+        at_hand: impl FnOnce() -> Option<Answer> + Send + 'static,
         exchange: impl FnOnce(Host) -> F,
     ) -> Result<Answer>
     where
@@ -104,7 +104,11 @@ impl Exchanges {
     }
 
     /// Begins something on the thread, with what is served meanwhile where it takes long. It ends early once nobody waits for it and no grant is on its way.
-    fn begin<T, F>(&self, at_hand: Option<T>, work: impl FnOnce(Host) -> F) -> Result<Outcome<T>>
+    fn begin<T, F>(
+        &self,
+        at_hand: impl FnOnce() -> Option<T> + Send + 'static,
+        work: impl FnOnce(Host) -> F,
+    ) -> Result<Outcome<T>>
     where
         T: Clone + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -122,10 +126,14 @@ impl Exchanges {
                 let _ = sent.wait_for(|grants| *grants == 0).await;
             };
             let serving_what_is_at_hand = async {
-                if let Some(answer) = at_hand {
-                    clock.sleep(PATIENCE).await;
+                clock.sleep(PATIENCE).await;
+                // Whoever waits is served, and still it goes on: what it comes to, a refusal as well, is
+                // to be known to those who come next.
+                let _is_not_forsaken = at_hand().map(|answer| {
+                    let waiting = outcome.subscribe();
                     outcome.send_replace(Some(Ok(answer)));
-                }
+                    waiting
+                });
                 pending::<()>().await;
             };
             let ended = tokio::select! {

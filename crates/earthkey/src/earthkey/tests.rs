@@ -24,6 +24,7 @@ use crate::host::Http;
 use crate::host::http::Request;
 use crate::host::http::Response;
 use crate::host::http::SendError;
+use crate::host::scripted::ScriptedClock;
 use crate::host::scripted::World;
 use crate::secret::AccessToken;
 use crate::secret::RefreshToken;
@@ -173,6 +174,95 @@ fn who_has_a_token_does_not_wait_for_a_slow_refresh_of_it() {
     drop(earthkey);
     assert!(home(&world).contains("\"r2\""), "what was on its way is kept: {}", home(&world));
     assert_eq!(world.http.requests().len(), 2);
+}
+
+/// What a slow refresh comes to is known to those who come next, though nobody waited for it any more.
+#[test]
+fn a_slow_refresh_whose_caller_was_served_goes_on_to_its_end() {
+    let (login, want) = (earthscope(), Want::default());
+    let answers = AtomicUsize::new(1);
+    let world = World::new(move |_| match answers.fetch_add(1, Ordering::Relaxed) {
+        1 => Ok(answer(1)),
+        _ => Ok(Response::new(400, r#"{"error": "invalid_grant"}"#)),
+    });
+    world.fs.put(FILE, br#"{"refresh_token": "r0"}"#);
+    let gate = Gate::before(&world);
+    let earthkey = behind(&gate, &world, 1);
+    gate.open();
+    let ask = || runtime().block_on(earthkey.token(&login, &want));
+    ask().unwrap();
+    runtime().block_on(gate.has_been_reached());
+    world.clock.advance(Duration::from_secs(3570));
+    assert_eq!(ask().unwrap().access.token.expose(), token_of("ada", 1));
+    // The refusal comes late, and the home is watched for two seconds after it.
+    gate.open();
+    drop(earthkey);
+    world.clock.advance(Duration::from_secs(40));
+    let other = Earthkey::in_foreground(world.host(2));
+    let error = runtime().block_on(other.token(&login, &want)).unwrap_err();
+    assert!(shown(&error).contains("not asked again"), "{}", shown(&error));
+    assert_eq!(world.http.requests().len(), 2, "a refusal is remembered");
+}
+
+/// A clock on which the five seconds pass when they are told to.
+struct Patience {
+    clock: Arc<ScriptedClock>,
+    is_over: Semaphore,
+}
+
+impl Clock for Patience {
+    fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn since_boot(&self) -> Duration {
+        self.clock.since_boot()
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        self.clock.boot_id()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        if duration != Duration::from_secs(5) {
+            return self.clock.sleep(duration);
+        }
+        Box::pin(async move {
+            self.is_over.acquire().await.expect("never closed").forget();
+            self.clock.advance(duration);
+        })
+    }
+}
+
+#[test]
+fn what_is_not_valid_any_more_is_not_served_after_five_seconds() {
+    for is_signed_out in [true, false] {
+        let (world, login, want) = (world(), earthscope(), Want::default());
+        let gate = Gate::before(&world);
+        let clock = Arc::new(Patience { clock: world.clock.clone(), is_over: Semaphore::new(0) });
+        let earthkey = Earthkey::open(Host { http: gate.clone(), clock: clock.clone(), ..world.host(1) });
+        gate.open();
+        runtime().block_on(earthkey.token(&login, &want)).unwrap();
+        runtime().block_on(gate.has_been_reached());
+        world.clock.advance(Duration::from_secs(if is_signed_out { 3000 } else { 3597 }));
+        let asked = begin(earthkey.token(&login, &want));
+        runtime().block_on(gate.has_been_reached());
+        if is_signed_out {
+            let other = Earthkey::in_foreground(world.host(2));
+            runtime().block_on(other.logout(&login, false)).unwrap();
+        }
+        clock.is_over.add_permits(1);
+        // What is asked for later is done later: by then it was looked whether there is anything to serve.
+        runtime().block_on(earthkey.status_of_all()).unwrap();
+        gate.open();
+        match runtime().block_on(asked) {
+            Ok(token) => {
+                assert!(!is_signed_out, "nobody is signed in");
+                assert_eq!(token.access.token.expose(), token_of("ada", 2));
+            }
+            Err(error) => assert!(is_signed_out, "{}", shown(&error)),
+        }
+    }
 }
 
 #[test]

@@ -105,16 +105,29 @@ impl Using<'_> {
         GIVING.into_iter().find(gives)
     }
 
-    /// Says what to do about a refused refresh token that a variable gives: a sign-in would not be heard.
+    /// Says what to do about a refusal of what is given: a sign-in would not be heard.
     fn explain_given(&self, refusal: &Remembered, grant: &Grant) -> Option<Error> {
-        let variable = self.given_by()?;
-        let is_of_token = refusal.error == "invalid_grant" && matches!(grant, Grant::RefreshToken(_));
-        is_of_token.then(|| {
-            Error::refused("the provider does not accept the refresh token any more")
-                .hint(format!(
-                    "it has expired, was revoked or was replaced elsewhere; give another one by `{variable}`"
+        self.source.given.as_ref()?;
+        let variable = self.given_by();
+        let giver = variable
+            .map_or("the variable or the configuration that gives it".to_owned(), |variable| {
+                format!("`{variable}`")
+            });
+        let error = match (refusal.error.as_str(), grant) {
+            ("invalid_grant", Grant::RefreshToken(_)) => {
+                Error::refused("the provider does not accept the refresh token any more").hint(format!(
+                    "it has expired, was revoked or was replaced elsewhere; give another one by {giver}"
                 ))
-                .hint(format!("or do without: `unset {variable}`"))
+            }
+            ("invalid_client" | "unauthorized_client", _) => {
+                Error::refused("the provider does not accept the client")
+                    .hint(format!("look at the client's id, and at its secret in {giver}"))
+            }
+            _ => return None,
+        };
+        Some(match variable {
+            Some(variable) => error.hint(format!("or do without: `unset {variable}`")),
+            None => error,
         })
     }
 
@@ -365,10 +378,14 @@ fn check_earthscope_issuer(source: &Source, keep: &Keep<'_>, place: &Url) -> Res
 }
 
 fn not_for(source: &Source, place: &Url, why: String) -> Error {
-    Error::configuration(format!("the grant of `{}` is not sent to `{place}`", source.login))
+    let error = Error::configuration(format!("the grant of `{}` is not sent to `{place}`", source.login))
         .caused_by(why)
-        .hint("look at the variables and the configuration that name this address")
-        .hint(format!("or sign in there: `earthkey login {}`", source.login))
+        .hint("look at the variables and the configuration that name this address");
+    // A sign-in would not be heard while another is given.
+    match source.given {
+        Some(_) => error.hint("or give a grant of this address, by the variable that gives this one"),
+        None => error.hint(format!("or sign in there: `earthkey login {}`", source.login)),
+    }
 }
 
 /// Returns whether a grant was issued by a sandbox.

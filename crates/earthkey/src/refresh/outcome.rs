@@ -134,7 +134,7 @@ impl<'a> Send<'a> {
                     let retry_in = back_off(&attempt);
                     return end(attempt, unusable_answer(&what), true, retry_in).await;
                 }
-                Exchanged::Unknown(cause) if !sent_before && self.may_resend() => {
+                Exchanged::Unknown(cause) if !sent_before && self.may_resend(&attempt) => {
                     // Nobody else can hold the successor: this very token once more, at once.
                     sent_before = true;
                     self.retry_story(&cause);
@@ -212,9 +212,11 @@ impl<'a> Send<'a> {
         tries < MAX_TRIES && !self.is_early && self.has_room_for(wait + Duration::from_secs(2))
     }
 
-    /// Returns whether to send the same grant once more whose answer did not arrive.
-    fn may_resend(&self) -> bool {
-        !self.is_early && self.has_room_for(Duration::from_secs(1))
+    /// Returns whether to send the same grant once more whose answer did not arrive. Where the answer may
+    /// have replaced it, the provider forgives that now, if ever; where not, who has a valid token does not
+    /// wait.
+    fn may_resend(&self, attempt: &Attempt<'_>) -> bool {
+        (!self.is_early || attempt.may_rotate()) && self.has_room_for(Duration::from_secs(1))
     }
 
     /// Returns whether a whole answer still fits into the attempt after `wait`.

@@ -219,6 +219,11 @@ impl Attempt<'_> {
         self.keep.set_apart(self.base.fingerprint(), body, failure).await
     }
 
+    /// Returns whether the provider may replace the grant when it is used.
+    pub fn may_rotate(&self) -> bool {
+        self.keep.home.rotation == Rotation::Possible && self.base.refresh_token().is_some()
+    }
+
     /// Returns whether the answer may bring a grant that replaces the one that was sent.
     pub fn is_kept(&self) -> bool {
         self.base.is_replaceable()

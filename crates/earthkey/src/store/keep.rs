@@ -210,6 +210,15 @@ impl<'a> Keep<'a> {
         Ok(Held { contents: contents.clone(), file })
     }
 
+    /// Binds the grant in the home to the issuer and the origin of the endpoint that accepted it.
+    pub async fn bind(&self, issuer: &str, origin: &str) -> Result<()> {
+        let mut file = self.open_ledger().await?;
+        let binding = file.ledger.entries.binding.get_or_insert_default();
+        issuer.clone_into(&mut binding.issuer);
+        origin.clone_into(&mut binding.origin);
+        self.save(&mut file)
+    }
+
     /// Writes a slot that no grant of ours is in: what a system's own client is to know.
     pub async fn write(&self, contents: &Contents) -> Result<()> {
         let lock = FileLock::take(&self.places, self.host).await?;

@@ -141,8 +141,11 @@ impl Doors {
     /// Hands out the cookie that makes a browser the one that we opened. Its address was in the arguments
     /// of a process, where other users of the machine can read it and be faster.
     fn start(&self, name: &str, ends: Ends) -> Answer {
-        let mut start = self.start.lock().expect("nothing panics while holding it");
-        if !start.as_ref().is_some_and(|expected| same(expected.as_bytes(), name.as_bytes())) {
+        let is_named = |start: &Option<String>| {
+            start.as_ref().is_some_and(|expected| same(expected.as_bytes(), name.as_bytes()))
+        };
+        let start = || self.start.lock().expect("nothing panics while holding it");
+        if !is_named(&start()) {
             return not_found();
         }
         if self.process.whose_is(ends.peer, ends.here) == Peer::Anothers {
@@ -156,7 +159,10 @@ impl Doors {
                 "This page is for the user who began the sign-in. The terminal has an address for all.";
             return page(StatusCode::FORBIDDEN, "Not for this user", text);
         }
-        *start = None;
+        // Somebody else may have been faster meanwhile.
+        if start().take_if(|start| is_named(&Some(start.clone()))).is_none() {
+            return not_found();
+        }
         let mut answer = redirect(self.authorize.as_str());
         let cookie = format!(
             "{}={}; HttpOnly; SameSite=Lax; Path={}; Max-Age={}",

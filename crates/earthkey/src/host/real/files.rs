@@ -63,11 +63,14 @@ impl FileSystem for RealFileSystem {
         use rustix::fs::CWD;
         use rustix::fs::StatxAttributes;
         use rustix::fs::StatxFlags;
-        let stat = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
-        if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
-            return Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+        match rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE) {
+            Ok(stat) if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+                return Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+            }
+            Err(error) if error != rustix::io::Errno::NOSYS => return Err(error.into()),
+            // Before Linux 5.8 a file does not say so itself.
+            _ => {}
         }
-        // Before Linux 5.8 a file does not say so itself.
         Ok(lists_mount_point(&fs::read("/proc/self/mountinfo")?, path))
     }
 

@@ -15,13 +15,26 @@ const LOOKS: u32 = 3;
 
 /// Returns whose the end at `peer` is of a connection to `here`.
 pub(super) fn whose_is(peer: SocketAddr, here: SocketAddr, user: u32) -> Peer {
-    let look = || TABLES.iter().find_map(|table| owner_in(&fs::read_to_string(table).ok()?, peer, here));
-    match (0..LOOKS).find_map(|_| look()) {
-        None => Peer::Unknown,
-        Some(Row { user: owner, inode }) if inode != 0 && (owner == user || owner == 0) => Peer::Ours,
-        // A connection that its program has closed is everybody's, and has no inode.
-        Some(_) => Peer::Anothers,
+    let (theirs, ours) = (Ends::of(peer, here), Ends::of(here, peer));
+    for _ in 0..LOOKS {
+        let tables = TABLES.map(|table| fs::read_to_string(table).ok());
+        let find = |ends: &Ends| tables.iter().flatten().find_map(|table| ends.row_in(table));
+        if let Some(row) = find(&theirs) {
+            return row.judge(user);
+        }
+        if tables.iter().all(Option::is_none) || find(&ours).is_some() {
+            continue;
+        }
+        // A connection that was reset has no ends any more.
+        return Peer::Anothers;
     }
+    Peer::Unknown
+}
+
+/// A connection as the tables write it, seen from one of its ends.
+struct Ends {
+    local: [String; 2],
+    remote: [String; 2],
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,29 +43,49 @@ struct Row {
     inode: u64,
 }
 
-/// Finds the row of the end at `peer`.
-fn owner_in(table: &str, peer: SocketAddr, here: SocketAddr) -> Option<Row> {
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<_> = line.split_ascii_whitespace().collect();
-        let (local, remote) = (*fields.get(1)?, *fields.get(2)?);
-        if !is_listed_as(peer, local) || !is_listed_as(here, remote) {
-            return None;
-        }
-        Some(Row { user: fields.get(7)?.parse().ok()?, inode: fields.get(9)?.parse().ok()? })
-    })
+impl Ends {
+    fn of(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { local: forms(local), remote: forms(remote) }
+    }
+
+    fn row_in(&self, table: &str) -> Option<Row> {
+        table.lines().skip(1).find_map(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let is = |forms: &[String; 2], field: Option<&str>| {
+                field.is_some_and(|field| forms.iter().any(|form| form == field))
+            };
+            if !is(&self.local, fields.next()) || !is(&self.remote, fields.next()) {
+                return None;
+            }
+            let mut fields = fields.skip(4);
+            let user = fields.next()?.parse().ok()?;
+            Some(Row { user, inode: fields.nth(1)?.parse().ok()? })
+        })
+    }
 }
 
-/// Returns whether `listed` is this address, in either of its two forms.
-fn is_listed_as(address: SocketAddr, listed: &str) -> bool {
+impl Row {
+    fn judge(&self, user: u32) -> Peer {
+        // What its program has closed belongs to nobody, has no inode, and is written as root's.
+        let is_open = self.inode != 0;
+        if is_open && (self.user == user || self.user == ROOT) { Peer::Ours } else { Peer::Anothers }
+    }
+}
+
+const ROOT: u32 = 0;
+
+/// Writes an address in both of its forms, as one of IPv6 and as one of IPv4 where it is one.
+fn forms(address: SocketAddr) -> [String; 2] {
     let mapped = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
-    let plain = mapped.to_ipv4_mapped().map(|ip| form(&ip.octets(), address.port()));
-    listed == form(&mapped.octets(), address.port()) || plain.is_some_and(|plain| listed == plain)
+    let long = form(&mapped.octets(), address.port());
+    let short = mapped.to_ipv4_mapped().map(|ip| form(&ip.octets(), address.port()));
+    [short.unwrap_or_else(|| long.clone()), long]
 }
 
-/// Writes an address as the table does: each four bytes as the number that they are to this machine.
+/// Writes an address as the tables do: each four bytes as the number that they are to this machine.
 fn form(octets: &[u8], port: u16) -> String {
     let words = octets.as_chunks::<4>().0.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word)));
     format!("{}:{port:04X}", words.collect::<String>())
@@ -122,9 +155,32 @@ mod tests {
         assert_eq!(whose_is(peer, here, own), Peer::Anothers);
     }
 
+    /// As somebody does who wants to be no longer there when he is looked for.
     #[test]
-    fn what_is_not_listed_is_unknown() {
-        assert_eq!(whose_is(at("127.0.0.1:1"), at("127.0.0.1:2"), 0), Peer::Unknown);
+    fn what_was_reset_is_nobodys_who_may() {
+        let own = rustix::process::geteuid().as_raw();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (_, client, server) = whose(&listener, listener.local_addr().unwrap(), own);
+        let (peer, here) = (server.peer_addr().unwrap(), server.local_addr().unwrap());
+        rustix::net::sockopt::set_socket_linger(&client, Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        assert_eq!(whose_is(peer, here, own), Peer::Anothers);
+    }
+
+    #[test]
+    fn a_user_and_root_may_and_nobody_else() {
+        for (owner, inode, user, expected) in [
+            (1000, 7, 1000, Peer::Ours),
+            (0, 7, 1000, Peer::Ours),
+            (1001, 7, 1000, Peer::Anothers),
+            (1000, 7, 0, Peer::Anothers),
+            (0, 7, 0, Peer::Ours),
+            (1000, 0, 1000, Peer::Anothers),
+            (0, 0, 1000, Peer::Anothers),
+            (0, 0, 0, Peer::Anothers),
+        ] {
+            assert_eq!(Row { user: owner, inode }.judge(user), expected, "{owner} {inode} {user}");
+        }
     }
 
     #[cfg(target_endian = "little")]
@@ -145,10 +201,10 @@ mod tests {
             ("   1: 0100007F:9C40 0100007F:1F90 01\n".to_owned(), None),
             (String::new(), None),
         ] {
-            assert_eq!(owner_in(&format!("{HEAD}{row}"), peer, here), expected, "{row}");
+            assert_eq!(Ends::of(peer, here).row_in(&format!("{HEAD}{row}")), expected, "{row}");
         }
         let v6 = row("00000000000000000000000001000000:9C40", "00000000000000000000000001000000:1F90", 5, 6);
-        let found = owner_in(&format!("{HEAD}{v6}"), at("[::1]:40000"), at("[::1]:8080"));
+        let found = Ends::of(at("[::1]:40000"), at("[::1]:8080")).row_in(&format!("{HEAD}{v6}"));
         assert_eq!(found, Some(Row { user: 5, inode: 6 }));
     }
 }

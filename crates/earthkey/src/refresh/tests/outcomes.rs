@@ -28,6 +28,7 @@ use crate::host::scripted::WatchedFileSystem;
 use crate::host::scripted::World;
 use crate::store::Keep;
 use crate::store::ledger::Ledger;
+use crate::store::slot::Rotation;
 use crate::store::tests::PATH;
 use crate::store::tests::file;
 use crate::store::tests::token_in;
@@ -338,20 +339,23 @@ async fn an_attempt_ends_fifty_seconds_after_its_intent_whatever_the_wall_clock_
 
 #[tokio::test]
 async fn a_valid_token_is_served_whatever_a_refresh_says() {
-    for outcomes in [
-        vec![not_sent()],
-        vec![Ok(refusal("invalid_grant"))],
-        vec![Ok(Response::new(404, ""))],
-        vec![cut(), cut()],
+    for (rotation, outcome, times) in [
+        (Rotation::Possible, not_sent as fn() -> _, 1),
+        (Rotation::Possible, || Ok(refusal("invalid_grant")), 1),
+        (Rotation::Possible, || Ok(Response::new(404, "")), 1),
+        (Rotation::Never, cut, 1),
+        // What may have been replaced is sent once more at once, while that may be forgiven.
+        (Rotation::Possible, cut, 2),
     ] {
-        let world = world([Ok(success())].into_iter().chain(outcomes));
-        let caller = Caller::new(&world, 1);
+        let world = world([Ok(success()), outcome(), outcome()]);
+        let mut caller = Caller::new(&world, 1);
+        caller.home.rotation = rotation;
         caller.token().await.unwrap();
         world.clock.advance(Duration::from_secs(2800));
         assert_eq!(caller.token().await.unwrap().token.expose(), "a1.1");
         // In the early window one failure is enough for a while: a tenth of the token's life.
         let requests = sent(&world).len();
-        assert_eq!(requests, 2, "who has a token does not wait for a second try");
+        assert_eq!(requests, 1 + times, "who has a token does not wait for more tries");
         for _ in 0..100 {
             assert_eq!(caller.token().await.unwrap().token.expose(), "a1.1");
         }

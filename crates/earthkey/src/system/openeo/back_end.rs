@@ -43,6 +43,17 @@ struct DefaultClient {
     grant_types: Vec<String>,
 }
 
+/// Tells a server that cannot answer now from one that answers otherwise than it should.
+fn has_no_trouble(root: &Url, answer: &Response) -> Result<()> {
+    match answer.status {
+        status @ (429 | 500..) => {
+            Err(Error::network(format!("the back-end `{root}` answers with status {status}"))
+                .hint("it has trouble; try again later"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl BackEnd {
     /// Finds the API of a back-end: by its version document, else at the address itself.
     pub(super) async fn discover(host: &Host, url: &Url) -> Result<Self> {
@@ -61,6 +72,7 @@ impl BackEnd {
             None => url.clone(),
         };
         let capabilities = fetch(host, below(&root, "")?, "the back-end's capabilities").await?;
+        has_no_trouble(&root, &capabilities)?;
         let version = object(&capabilities)
             .and_then(|document| Some(document.get("api_version")?.as_str()?.to_owned()))
             .filter(|version| numbers(version) >= [1, 0, 0]);
@@ -75,6 +87,7 @@ impl BackEnd {
     /// Fetches the OpenID providers; the first is the default.
     pub(super) async fn providers(&self, host: &Host) -> Result<Vec<Provider>> {
         let answer = fetch(host, below(&self.root, "credentials/oidc")?, "the back-end's providers").await?;
+        has_no_trouble(&self.root, &answer)?;
         let unusable = |what: String| {
             Error::configuration(format!("`{}` lists no usable OpenID providers", self.root))
                 .caused_by(what)
