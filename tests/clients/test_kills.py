@@ -164,7 +164,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(("realm", "grace"), cases)
     if "ended" in metafunc.fixturenames:
         # A home of its own, and one with other logins in it.
-        metafunc.parametrize("ended", LOGINS if is_full else ["earthscope", "openeo"])
+        metafunc.parametrize("ended", LOGINS if is_full else ["earthscope", "openeo", "oidc"])
 
 
 def test_killed_at_every_call(soak, traced, tally, size, realm, grace):

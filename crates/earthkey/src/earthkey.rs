@@ -373,7 +373,7 @@ impl Earthkey {
         let record = Record {
             headers: lines.iter().map(earthkey_record::secret::Secret::new).collect(),
             dependencies,
-            ..record_of(access, &label(source, keep), grant_of(&contents))
+            ..record_of(access, &label(keep), grant_of(&contents))
         };
         let (name, scopes) = (source.login.to_string(), using::scopes_of(using.want));
         let audience = using.want.audience.as_deref();

@@ -105,6 +105,14 @@ pub async fn resolve(cx: &Context<'_>, login: &Login) -> Result<Source> {
     }
 }
 
+/// Returns where a login was that cannot be found without its file, if it is of that kind.
+pub fn gone(cx: &Context<'_>, login: &Login) -> Result<Option<Home>> {
+    match login.system {
+        System::Oidc => oidc::gone(cx, login).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Finds the login that a new one would replace, by what its own file says, where that may be of another
 /// server than the new one.
 pub fn in_place(cx: &Context<'_>, new: &Source) -> Result<Option<Source>> {

@@ -57,7 +57,10 @@ impl Earthkey {
         }
         let source = match system::resolve(&cx, login).await {
             Ok(source) => source,
-            Err(error) if error.kind() == ErrorKind::LoginRequired => return Ok(nothing),
+            Err(error) if error.kind() == ErrorKind::LoginRequired => {
+                let forgotten = self.clear_what_is_left(&cx, login).await?;
+                return Ok(LoggedOut { forgotten, ..nothing });
+            }
             Err(error) => return Err(error),
         };
         if let Some(NamedBy::Other(other)) = source.named_by {
@@ -87,10 +90,21 @@ impl Earthkey {
         let revoked = if revoke { self.revoke(&source, &keep).await? } else { false };
         let has_login = matches!(keep.contents(), Ok(Some(_)));
         let has_changed = keep.clear().await?;
-        self.host.records.remove_login(&label(&source, &keep));
+        self.host.records.remove_login(&label(&keep));
         // A file of ours that held no login any more goes with what is remembered.
         let (was_signed_in, forgotten) = (has_changed && has_login, has_changed && !has_login);
         Ok(LoggedOut { was_signed_in, revoked, forgotten })
+    }
+
+    /// Removes what a logout that was cut short has left of a login; returns whether there was anything.
+    async fn clear_what_is_left(&self, cx: &Context<'_>, login: &Login) -> Result<bool> {
+        let Some(home) = system::gone(cx, login)? else { return Ok(false) };
+        let Some(keep) = Keep::open(&self.host, &home)?.filter(Keep::has_left_anything) else {
+            return Ok(false);
+        };
+        keep.clear().await?;
+        self.host.records.remove_login(&label(&keep));
+        Ok(true)
     }
 
     /// Forgets where the key of a login is. The key belongs to whoever put it there, and need not be
@@ -108,7 +122,7 @@ impl Earthkey {
             && let Some(keep) = Keep::open(&self.host, &source.home)?
         {
             keep.clear().await?;
-            self.host.records.remove_login(&label(&source, &keep));
+            self.host.records.remove_login(&label(&keep));
         }
         Ok(LoggedOut { was_signed_in: true, revoked: false, forgotten: false })
     }

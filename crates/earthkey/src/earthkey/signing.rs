@@ -407,7 +407,7 @@ impl Earthkey {
         let contents =
             Contents { grant: own, scopes: Some(scopes.clone()), ..Contents::default() }.after(&response);
         self.agree_to_replace(source, keep, &contents, &binding, options).await?;
-        self.host.records.remove_login(&using::label(source, keep));
+        self.host.records.remove_login(&using::label(keep));
         let held = keep.put(&contents, binding).await?;
         if let Some(companion) = &signing.companion {
             Keep::create(&self.host, companion)?.write(&Contents::default()).await?;

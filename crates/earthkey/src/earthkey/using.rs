@@ -74,7 +74,7 @@ impl Using<'_> {
     fn canonical_name(&self) -> String {
         let source = self.source;
         let parts = [
-            label(self.source, self.keep),
+            label(self.keep),
             source.issuer.clone(),
             source.client.id.clone(),
             source.scopes.join(" "),
@@ -263,7 +263,7 @@ impl Provider for Using<'_> {
             Dependency { path: self.keep.places().home.clone(), expected: Expected::File(digest) };
         let record = Record {
             dependencies: if grant == NO_GRANT { vec![dependency] } else { Vec::new() },
-            ..record_of(&access, &label(self.source, self.keep), grant)
+            ..record_of(&access, &label(self.keep), grant)
         };
         let name = self.canonical_name();
         let scopes = scopes_of(self.want);
@@ -279,8 +279,8 @@ pub(super) fn scopes_of(want: &Want) -> Vec<&str> {
 
 /// Returns what the records of a login are removed by: its home and slot, under whatever name it was
 /// asked for.
-pub(super) fn label(source: &Source, keep: &Keep<'_>) -> String {
-    format!("{}\n{}", keep.places().home.display(), source.home.slot.name())
+pub(super) fn label(keep: &Keep<'_>) -> String {
+    format!("{}\n{}", keep.places().home.display(), keep.slot_name())
 }
 
 /// Refuses to send a grant to a place that it was not issued for.

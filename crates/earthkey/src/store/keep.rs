@@ -1,6 +1,7 @@
 //! One grant in its home: read it, judge what others did to it, replace it, end it.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -36,6 +37,7 @@ use crate::error::Result;
 use crate::error::word;
 use crate::host::Host;
 use crate::host::Notice;
+use crate::host::fs::Medium;
 use crate::secret::Fingerprint;
 use crate::secret::RefreshToken;
 
@@ -45,6 +47,9 @@ const GROWTH: u64 = 64 * 1024;
 /// How long after its deadline an attempt whose owner is dead is waited for, in seconds: clocks
 /// of hosts that share a home may differ.
 const GRACE: u64 = 30;
+
+/// How long what somebody writes may be in use by them, in seconds: an attempt, and what may follow it.
+const IN_USE: u64 = 90;
 
 /// One grant in its home.
 pub struct Keep<'a> {
@@ -101,6 +106,18 @@ impl<'a> Keep<'a> {
     /// Returns the files of this grant.
     pub fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// Returns what names the grant among those of its file.
+    pub fn slot_name(&self) -> String {
+        self.home.slot.name()
+    }
+
+    /// Returns whether there is a ledger, or a temporary file: a logout that comes to its end leaves none.
+    pub fn has_left_anything(&self) -> bool {
+        let fs = self.host.fs.as_ref();
+        fs.stat_link(&self.places.ledger).is_ok()
+            || self.places.temporaries(fs).is_ok_and(|left| !left.is_empty())
     }
 
     /// Reads the home and the ledger as they are now.
@@ -281,7 +298,7 @@ impl<'a> Keep<'a> {
         let replaceable = Replaceable::Only(self.ledger()?.entries.spent().chain(base).collect());
         let swap = Swap::new(self.home, &self.places, self.host, &lock, temporary);
         let landing = swap.land(&replaceable, contents).await?;
-        self.sweep();
+        self.sweep_but_what_may_be_in_use();
         Ok(match landing {
             Landing::Landed(file) => Landed::Ours(Held { contents: contents.clone(), file }),
             Landing::Moved | Landing::Gone => Landed::Moved,
@@ -384,12 +401,28 @@ impl<'a> Keep<'a> {
     }
 
     /// Removes temporary files that a crash left and no ledger names. Whoever calls this holds
-    /// lease and file lock, without which nobody makes one.
+    /// lease and file lock, without which nobody makes one, and ends the login.
     fn sweep(&self) {
+        self.sweep_those(|_| true);
+    }
+
+    /// Where the lock of the home excludes nobody, somebody may have displaced another program's writing
+    /// into such a file just now, and not have looked at it yet.
+    fn sweep_but_what_may_be_in_use(&self) {
+        let fs = self.host.fs.as_ref();
+        let locks_exclude = fs.medium(&self.places.directory).is_ok_and(Medium::locks_exclude);
+        // The ledger was written in this attempt, by the same server's clock.
+        let now = fs.stat_link(&self.places.ledger).map_or(0, |stat| stat.modified);
+        self.sweep_those(|path| {
+            locks_exclude || fs.stat_link(path).is_ok_and(|stat| stat.modified + IN_USE < now)
+        });
+    }
+
+    fn sweep_those(&self, is_left: impl Fn(&Path) -> bool) {
         let left = self.places.temporaries(self.host.fs.as_ref()).unwrap_or_default();
-        for path in left {
+        for path in left.iter().filter(|path| is_left(path)) {
             // What cannot be removed now is there at the next landing.
-            let _ = self.host.fs.remove(&path);
+            let _ = self.host.fs.remove(path);
         }
     }
 

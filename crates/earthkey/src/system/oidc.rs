@@ -5,6 +5,7 @@ mod home;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::home::GoneSlot;
 use self::home::OidcSlot;
 use self::home::Settings;
 use super::Bearer;
@@ -38,6 +39,7 @@ use crate::oauth::register::Registration;
 use crate::oauth::token::TokenError;
 use crate::refresh::Access;
 use crate::store::Home;
+use crate::store::Slot;
 use crate::store::places::damaged;
 use crate::store::places::unusable;
 use crate::store::slot::Privacy;
@@ -169,13 +171,7 @@ pub(super) async fn check(cx: &Context<'_>, source: &Source, access: &Access) ->
 }
 
 fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source> {
-    let home = Home {
-        path: path(cx.host, login)?,
-        slot: Arc::new(OidcSlot { settings: settings.clone() }),
-        privacy: Privacy::Expected,
-        rotation: Rotation::Possible,
-        ledgers: None,
-    };
+    let home = home(cx, login, Arc::new(OidcSlot { settings: settings.clone() }))?;
     Ok(Source {
         login: login.clone(),
         home,
@@ -194,6 +190,21 @@ fn source(cx: &Context<'_>, login: &Login, settings: Settings) -> Result<Source>
         issued_to: settings.issued_to.map_or(IssuedTo::Elsewhere, |known| IssuedTo::Home(Some(known))),
         named_by: None,
     })
+}
+
+fn home(cx: &Context<'_>, login: &Login, slot: Arc<dyn Slot>) -> Result<Home> {
+    Ok(Home {
+        path: path(cx.host, login)?,
+        slot,
+        privacy: Privacy::Expected,
+        rotation: Rotation::Possible,
+        ledgers: None,
+    })
+}
+
+/// Returns where a login was whose file is gone: it alone says what the login is.
+pub(super) fn gone(cx: &Context<'_>, login: &Login) -> Result<Home> {
+    home(cx, login, Arc::new(GoneSlot))
 }
 
 /// Returns the folder of the files.

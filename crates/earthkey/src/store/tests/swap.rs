@@ -11,6 +11,8 @@ use super::*;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::Clock;
+use crate::host::FileSystem;
+use crate::host::scripted::Locks;
 use crate::host::scripted::ScriptedFileSystem;
 use crate::host::scripted::WatchedFileSystem;
 use crate::store::ledger::Binding;
@@ -296,5 +298,28 @@ async fn the_file_lock_is_waited_for_so_long_and_a_suspend_counts() {
         let waited = world.clock.since_boot().saturating_sub(start);
         let expected = slept.map_or(10, |slept| slept.as_secs() + 1);
         assert_eq!(waited.as_secs(), expected);
+    }
+}
+
+/// Where locks exclude nobody, what lies beside the home may be another program's writing, displaced by one
+/// of ours that has not looked at it yet.
+#[tokio::test]
+async fn what_may_be_in_use_is_left_where_locks_exclude_nobody() {
+    for (locks, age, is_left) in
+        [(Locks::Exclude, 0, false), (Locks::Lie, 0, true), (Locks::Lie, 90, true), (Locks::Lie, 91, false)]
+    {
+        let world = world("r0");
+        world.fs.set_locks(locks);
+        let process = Process::new(&world, 1);
+        let keep = process.keep();
+        let path = keep.places().temporary("of-somebody");
+        world.fs.set_server_clock(1_800_000_000 - age);
+        world.fs.create_new(&path, &file("foreign")).unwrap();
+        world.fs.set_server_clock(1_800_000_000);
+        refresh(&world, 2, "r1").await;
+        assert_eq!(world.fs.get(&path.display().to_string()).is_some(), is_left, "{locks:?}, {age}");
+        // Whoever signs out leaves nothing that could be a login.
+        keep.clear().await.unwrap();
+        assert_eq!(world.fs.get(&path.display().to_string()), None, "{locks:?}, {age}");
     }
 }

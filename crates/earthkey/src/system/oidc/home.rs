@@ -117,6 +117,27 @@ impl Settings {
     }
 }
 
+/// The place of a login whose file is gone.
+pub(super) struct GoneSlot;
+
+impl Slot for GoneSlot {
+    fn name(&self) -> String {
+        String::new()
+    }
+
+    fn read(&self, _: &[u8]) -> Result<Option<Contents>, Damage> {
+        Ok(None)
+    }
+
+    fn write(&self, _: Option<&[u8]>, _: &Contents) -> Result<Vec<u8>, Damage> {
+        Err(Damage("there is no login to write".into()))
+    }
+
+    fn clear(&self, file: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
+        Ok(Some(file.to_vec()))
+    }
+}
+
 /// The whole file is one login's.
 pub(super) struct OidcSlot {
     pub(super) settings: Settings,
