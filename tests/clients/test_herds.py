@@ -237,7 +237,7 @@ class Mixed:
             they.wait()
         soak.settle()
         requests = soak.refreshes(login)
-        sent = sum(one.stderr.count("the grant is sent") for one in of_ours)
+        sent = sum(one.stderr.count("sending the grant") for one in of_ours)
         self.our_requests += sent
         self.their_requests += len(requests) - sent
         self.succeeded += sum(one.code == 0 for one in of_ours)

@@ -112,15 +112,21 @@ fn run(
             Ok(ExitCode::SUCCESS)
         }
         Err(Failure::Error(error)) if is_nobody_there(&error) => Err(match sandbox {
-            Some(url) => error.hint(format!(
+            Some(url) if !is_nobody_elsewhere(&error, url.as_str()) => error.hint(format!(
                 "the sandbox at `{url}`, named by `{named_by}`, plays every system; is it running? \
                  `earthkey sandbox` starts one and says where it is"
             )),
-            None => *error,
+            _ => *error,
         }
         .into()),
         code => code,
     }
+}
+
+/// Returns whether another address than the sandbox's is named where nothing listened.
+fn is_nobody_elsewhere(error: &Error, sandbox: &str) -> bool {
+    let sandbox = sandbox.trim_end_matches('/');
+    error.causes().iter().any(|cause| cause.starts_with("http://") && !cause.starts_with(sandbox))
 }
 
 /// Returns whether nothing listened where something was sent to.

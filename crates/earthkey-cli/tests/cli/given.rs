@@ -153,3 +153,38 @@ fn a_token_at_hand_is_served_where_nobody_can_be_asked_for_another() {
     assert!(served.stderr.contains(told), "{}", served.stderr);
     machine.fails(&["token", &login, "--refresh"], 5);
 }
+
+#[test]
+fn what_was_kept_of_a_given_token_ends_with_a_logout() {
+    let machine = Machine::new();
+    let given = bring_along(&machine, &Person::ada());
+    run_given(&machine, &given, &["token", "earthscope", "--refresh"]).succeeds();
+    assert_eq!(kept(&machine).len(), 1);
+    let error = run_given(&machine, &given, &["logout", "earthscope", "--revoke", "--yes"]).fails(6);
+    assert_snapshot!(error, @"
+    error: `earthscope` is given by a variable or the configuration, so it cannot be ended here
+    caused by: what was kept of it here is gone; what is given is there still
+
+    hint: unset the variable, or remove the line from the configuration
+    ");
+    assert_eq!(kept(&machine), [""; 0]);
+    for file in fs::read_dir(machine.path(".local/state/earthkey/given")).unwrap() {
+        let path = file.unwrap().path();
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        assert!(!text.contains("sandbox-"), "{path:?}: {text}");
+    }
+    // The provider was told, too.
+    run_given(&machine, &given, &["token", "earthscope"]).fails(4);
+}
+
+#[test]
+fn what_is_given_for_another_world_is_told_by_its_variable() {
+    let machine = Machine::new();
+    assert_snapshot!(run_given(&machine, "of-another-world", &["token", "earthscope"]).fails(6), @"
+    error: the grant of `earthscope` is not sent to `http://SANDBOX/oauth/token`
+    caused by: it was not issued by a sandbox, and the address is one
+
+    hint: do without the sandbox: `unset EARTHKEY_SANDBOX`
+    hint: or do without the grant that `ES_OAUTH2__REFRESH_TOKEN` gives: `unset ES_OAUTH2__REFRESH_TOKEN`
+    ");
+}

@@ -73,7 +73,7 @@ fn a_real_secret_never_goes_to_a_sandbox() {
     caused by: it was not issued by a sandbox, and the address is one
 
     hint: do without the sandbox: `unset EARTHKEY_SANDBOX`
-    hint: or sign in there: `earthkey login earthscope`
+    hint: or do without the grant that `ES_OAUTH2__CLIENT_SECRET` gives: `unset ES_OAUTH2__CLIENT_SECRET`
     ");
     assert_eq!(machine.control().requests(None), []);
     machine.set("ES_OAUTH2__CLIENT_ID", "sandbox-m2m");

@@ -322,7 +322,7 @@ fn everything_is_told_but_secrets() {
     assert_snapshot!(story(&machine, "oidc/story"), @"
             a new token was asked for
             the lease is taken; the intent goes to the ledger
-            the grant is sent
+            sending the grant
             the answer is durable in the ledger
             the answer has landed in the home
             ");
@@ -330,7 +330,7 @@ fn everything_is_told_but_secrets() {
     assert_snapshot!(story(&machine, "oidc/service"), @"
             a new token was asked for
             the lease is taken; the intent goes to the ledger
-            the grant is sent
+            sending the grant
             the answer is here; it replaces no grant
             the answer has landed in the home
             ");

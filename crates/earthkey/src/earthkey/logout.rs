@@ -70,10 +70,23 @@ impl Earthkey {
             return Ok(nothing);
         }
         if source.given.is_some() {
-            return Err(Error::configuration(format!(
+            let kept =
+                Keep::open(&self.host, &source.home)?.filter(|keep| matches!(keep.contents(), Ok(Some(_))));
+            if let Some(keep) = &kept {
+                if revoke {
+                    self.revoke(&source, keep).await?;
+                }
+                keep.clear().await?;
+                self.host.records.remove_login(&label(keep));
+            }
+            let error = Error::configuration(format!(
                 "`{login}` is given by a variable or the configuration, so it cannot be ended here"
-            ))
-            .hint("unset the variable, or remove the line from the configuration"));
+            ));
+            let error = match kept {
+                Some(_) => error.caused_by("what was kept of it here is gone; what is given is there still"),
+                None => error,
+            };
+            return Err(error.hint("unset the variable, or remove the line from the configuration"));
         }
         if let Some(NamedBy::Variable(variable)) = source.named_by {
             return Err(Error::configuration(format!(

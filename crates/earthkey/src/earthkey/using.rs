@@ -94,21 +94,10 @@ impl Using<'_> {
         }
     }
 
-    /// Names the variable that gives the grant, as far as it is one that holds nothing else.
-    fn given_by(&self) -> Option<&'static str> {
-        let given = match self.source.given.as_ref()?.grant.as_ref()? {
-            Grant::RefreshToken(token) => token.expose(),
-            Grant::ClientCredentials(secret) => secret.expose(),
-            _ => return None,
-        };
-        let gives = |name: &&str| self.host.env.text(name).is_some_and(|text| text.trim() == given.trim());
-        GIVING.into_iter().find(gives)
-    }
-
     /// Says what to do about a refusal of what is given: a sign-in would not be heard.
     fn explain_given(&self, refusal: &Remembered, grant: &Grant) -> Option<Error> {
         self.source.given.as_ref()?;
-        let variable = self.given_by();
+        let variable = given_by(self.host, self.source);
         let giver = variable
             .map_or("the variable or the configuration that gives it".to_owned(), |variable| {
                 format!("`{variable}`")
@@ -186,7 +175,7 @@ impl Using<'_> {
 impl Provider for Using<'_> {
     fn credential(&self) -> String {
         let (login, home) = (&self.source.login, display(&self.source.home.path, &self.host.env));
-        match self.given_by() {
+        match given_by(self.host, self.source) {
             Some(variable) => format!("`{login}` from `{variable}` and {home}"),
             None => format!("`{login}` from {home}"),
         }
@@ -272,6 +261,17 @@ impl Provider for Using<'_> {
     }
 }
 
+/// Names the variable that gives the grant, as far as it is one that holds nothing else.
+fn given_by(host: &Host, source: &Source) -> Option<&'static str> {
+    let given = match source.given.as_ref()?.grant.as_ref()? {
+        Grant::RefreshToken(token) => token.expose(),
+        Grant::ClientCredentials(secret) => secret.expose(),
+        _ => return None,
+    };
+    let gives = |name: &&str| host.env.text(name).is_some_and(|text| text.trim() == given.trim());
+    GIVING.into_iter().find(gives)
+}
+
 /// Returns the exact scopes that a caller wants, if not the login's own.
 pub(super) fn scopes_of(want: &Want) -> Vec<&str> {
     want.scopes.iter().flatten().map(String::as_str).collect()
@@ -355,7 +355,16 @@ fn check_sandbox(host: &Host, source: &Source, place: &Url, grant: &Grant) -> Re
             "name the sandbox that it is of: `export EARTHKEY_SANDBOX=URL`, as `earthkey sandbox` prints it",
         )
     }
-    .hint(format!("or sign in there: `earthkey login {}`", source.login)))
+    .hint(match (source.given.as_ref(), given_by(host, source)) {
+        // A sign-in would not be heard while another is given.
+        (Some(_), Some(variable)) => {
+            format!("or do without the grant that `{variable}` gives: `unset {variable}`")
+        }
+        (Some(_), None) => {
+            "or do without the grant that is given by a variable or the configuration".to_owned()
+        }
+        (None, _) => format!("or sign in there: `earthkey login {}`", source.login),
+    }))
 }
 
 /// EarthScope's files name no provider, so that the token in them is asked.

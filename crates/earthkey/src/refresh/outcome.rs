@@ -86,7 +86,8 @@ impl<'a> Send<'a> {
                     .hint("try again; look at the network, which is slow");
                 return end(attempt, error, sent_before, 0).await;
             }
-            self.tell("the grant is sent");
+            self.tell("sending the grant");
+            let place = request.url.origin().ascii_serialization();
             attempt.hold_signals();
             let exchanged = exchange(self.host, request).await;
             if !matches!(exchanged, Exchanged::Answered { .. }) {
@@ -113,7 +114,9 @@ impl<'a> Send<'a> {
                     } else {
                         "look at the network; nothing was sent, so nothing is lost"
                     };
-                    let error = Error::network("the provider cannot be reached").caused_by(cause).hint(hint);
+                    let error = Error::network("the provider cannot be reached")
+                        .caused_by(format!("{place}: {cause}"))
+                        .hint(hint);
                     return end(attempt, error, sent_before, 0).await;
                 }
                 Exchanged::Later { wait, .. }
