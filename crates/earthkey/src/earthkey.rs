@@ -92,8 +92,9 @@ impl Earthkey {
     /// Opens the logins of a host for a program that goes on. Reads nothing yet.
     ///
     /// Everything that waits runs on a thread of its own, so that a future may be dropped at any moment, and
-    /// needs no runtime of the caller's. Dropping this waits for a grant that is on its way, for about a
-    /// minute at most, on the thread that drops: drop it where that may be, and hold no lock then that the
+    /// needs no runtime of the caller's. Dropping this waits for a grant that is on its way, and for a refresh
+    /// that went on when its caller was served what was at hand, for about a minute at most, on the thread that
+    /// drops: drop it where that may be, and hold no lock then that the
     /// host's [`Interaction`](crate::host::Interaction) takes. What ends the process without dropping it, as
     /// `exit`, a signal or a `static` do, may cost the answer; the next one to use the login then sends the
     /// same grant once more.
@@ -449,12 +450,22 @@ impl Earthkey {
         let Using { source, keep, want, .. } = using;
         let access = refresh::token(&self.host, keep, using, want).await?;
         if source.given.is_some()
-            && keep.ledger()?.entries.binding.is_none_or(|binding| binding.origin.is_empty())
+            && let Err(error) = self.bind_given(source, keep).await
+        {
+            // The token is good all the same; the next caller binds.
+            self.host.interaction.tell(&Notice::Story(&error.to_string()));
+        }
+        Ok(access)
+    }
+
+    async fn bind_given(&self, source: &Source, keep: &Keep<'_>) -> Result<()> {
+        let binding = keep.ledger()?.entries.binding;
+        if binding.is_some_and(|binding| binding.origin.is_empty())
             && let Some(endpoint) = source.metadata(&self.host).await?.token_endpoint
         {
             keep.bind(&source.issuer, &endpoint.origin().ascii_serialization()).await?;
         }
-        Ok(access)
+        Ok(())
     }
 
     /// Calls a real endpoint of the system with a token. A client that signs in for itself is

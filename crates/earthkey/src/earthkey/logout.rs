@@ -70,10 +70,11 @@ impl Earthkey {
             return Ok(nothing);
         }
         if source.given.is_some() {
-            let kept =
-                Keep::open(&self.host, &source.home)?.filter(|keep| matches!(keep.contents(), Ok(Some(_))));
+            let is_kept =
+                |keep: &Keep<'_>| matches!(keep.contents(), Ok(Some(_))) || keep.has_left_anything();
+            let kept = Keep::open(&self.host, &source.home)?.filter(is_kept);
             if let Some(keep) = &kept {
-                if revoke {
+                if revoke && matches!(keep.contents(), Ok(Some(_))) {
                     self.revoke(&source, keep).await?;
                 }
                 keep.clear().await?;
@@ -116,7 +117,9 @@ impl Earthkey {
             return Ok(false);
         };
         keep.clear().await?;
-        self.host.records.remove_login(&label(&keep));
+        if matches!(keep.contents(), Ok(None)) {
+            self.host.records.remove_login(&label(&keep));
+        }
         Ok(true)
     }
 

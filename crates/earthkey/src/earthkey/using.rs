@@ -108,9 +108,14 @@ impl Using<'_> {
                     "it has expired, was revoked or was replaced elsewhere; give another one by {giver}"
                 ))
             }
-            ("invalid_client" | "unauthorized_client", _) => {
+            ("invalid_client" | "unauthorized_client", Grant::ClientCredentials(_)) => {
                 Error::refused("the provider does not accept the client")
                     .hint(format!("look at the client's id, and at its secret in {giver}"))
+            }
+            ("invalid_client" | "unauthorized_client", _) => {
+                return Some(Error::refused("the provider does not accept the client").hint(
+                    "look at the client's id and secret, in the variables or the configuration that name them",
+                ));
             }
             _ => return None,
         };

@@ -227,13 +227,17 @@ impl<'a> Keep<'a> {
         Ok(Held { contents: contents.clone(), file })
     }
 
-    /// Binds the grant in the home to the issuer and the origin of the endpoint that accepted it.
+    /// Binds the grant in the home, if it is bound to nobody yet, to the issuer and the origin of the
+    /// endpoint that accepted it.
     pub async fn bind(&self, issuer: &str, origin: &str) -> Result<()> {
-        let mut file = self.open_ledger().await?;
-        let binding = file.ledger.entries.binding.get_or_insert_default();
-        issuer.clone_into(&mut binding.issuer);
-        origin.clone_into(&mut binding.origin);
-        self.save(&mut file)
+        self.update(|ledger| match &mut ledger.entries.binding {
+            Some(binding) if binding.origin.is_empty() => {
+                issuer.clone_into(&mut binding.issuer);
+                origin.clone_into(&mut binding.origin);
+            }
+            _ => {}
+        })
+        .await
     }
 
     /// Writes a slot that no grant of ours is in: what a system's own client is to know.

@@ -75,7 +75,7 @@ impl Sent {
         }
         let text = if let Ok(mut value) = serde_json::from_slice::<Value>(body) {
             let mut secrets = self.0.clone();
-            collect_hidden(&value, &mut secrets);
+            collect_hidden(&value, "", &mut secrets);
             Secrets::new(&secrets).hide(&mut value, "");
             Zeroizing::new(value.to_string())
         } else {
@@ -202,19 +202,20 @@ fn collect(value: &Value, add: &mut dyn FnMut(&str)) {
 }
 
 /// Collects what is hidden under its own name: what is for people may say it again, as a code to enter.
-fn collect_hidden(value: &Value, into: &mut Vec<Zeroizing<String>>) {
-    let Value::Object(members) = value else { return };
-    for (name, value) in members {
-        if value.is_object() {
-            collect_hidden(value, into);
-        } else if !FOR_PEOPLE.contains(&name.as_str()) && !CODES.contains(&name.as_str()) {
-            // Shorter ones would hide parts of words.
-            collect(value, &mut |text| {
-                if text.len() >= 4 {
-                    into.push(Zeroizing::new(text.to_owned()));
-                }
-            });
+fn collect_hidden(value: &Value, name: &str, into: &mut Vec<Zeroizing<String>>) {
+    let is_shown = |names: &[&str]| names.contains(&name);
+    // Shorter ones would hide parts of words.
+    let mut add = |text: String| {
+        if text.len() >= 4 {
+            into.push(Zeroizing::new(text));
         }
+    };
+    match value {
+        Value::String(text) if !is_shown(&FOR_PEOPLE) && !is_shown(&CODES) => add(text.clone()),
+        Value::Number(number) if !is_shown(&NUMBERS) => add(number.to_string()),
+        Value::Array(values) => values.iter().for_each(|value| collect_hidden(value, name, into)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| collect_hidden(value, name, into)),
+        _ => {}
     }
 }
 
@@ -263,6 +264,14 @@ mod tests {
             (
                 r#"{"user_code":"GTQ7BJ8CV","message":"enter GTQ7BJ8CV there"}"#,
                 r#"{"user_code":"…","message":"enter … there"}"#,
+            ),
+            (
+                r#"[{"user_code":12345678,"message":"enter 12345678"}]"#,
+                r#"[{"user_code":"…","message":"enter …"}]"#,
+            ),
+            (
+                r#"{"error":{"message":"It is off","errors":[{"message":"It is off","reason":"away"}]}}"#,
+                r#"{"error":{"message":"It is off","errors":[{"message":"It is off","reason":"…"}]}}"#,
             ),
             (r#""a-token""#, r#""…""#),
         ] {

@@ -117,6 +117,22 @@ impl Settings {
     }
 }
 
+/// Reads what the file holds.
+fn contents(file: &[u8]) -> Result<Contents, Damage> {
+    let file = parse(file)?;
+    let secret = |text: &Zeroizing<String>| text.as_str().to_owned();
+    let grant = match (file.flow.as_str(), &file.refresh_token, &file.client_secret) {
+        ("client-credentials", _, Some(client_secret)) => {
+            Some(Grant::ClientCredentials(ClientSecret::new(secret(client_secret))))
+        }
+        (_, Some(token), _) => Some(Grant::RefreshToken(RefreshToken::new(secret(token)))),
+        _ => None,
+    };
+    let id_token = file.id_token.as_ref().map(|token| IdToken::new(secret(token)));
+    let issued_to = Some(issued_to(&file));
+    Ok(Contents { grant, id_token, issued_to, ..Contents::default() })
+}
+
 /// The place of a login whose file is gone.
 pub(super) struct GoneSlot;
 
@@ -125,8 +141,9 @@ impl Slot for GoneSlot {
         String::new()
     }
 
-    fn read(&self, _: &[u8]) -> Result<Option<Contents>, Damage> {
-        Ok(None)
+    /// Somebody may have signed in meanwhile.
+    fn read(&self, file: &[u8]) -> Result<Option<Contents>, Damage> {
+        contents(file).map(Some)
     }
 
     fn write(&self, _: Option<&[u8]>, _: &Contents) -> Result<Vec<u8>, Damage> {
@@ -149,18 +166,7 @@ impl Slot for OidcSlot {
     }
 
     fn read(&self, file: &[u8]) -> Result<Option<Contents>, Damage> {
-        let file = parse(file)?;
-        let secret = |text: &Zeroizing<String>| text.as_str().to_owned();
-        let grant = match (file.flow.as_str(), &file.refresh_token, &file.client_secret) {
-            ("client-credentials", _, Some(client_secret)) => {
-                Some(Grant::ClientCredentials(ClientSecret::new(secret(client_secret))))
-            }
-            (_, Some(token), _) => Some(Grant::RefreshToken(RefreshToken::new(secret(token)))),
-            _ => None,
-        };
-        let id_token = file.id_token.as_ref().map(|token| IdToken::new(secret(token)));
-        let issued_to = Some(issued_to(&file));
-        Ok(Some(Contents { grant, id_token, issued_to, ..Contents::default() }))
+        contents(file).map(Some)
     }
 
     fn write(&self, old: Option<&[u8]>, contents: &Contents) -> Result<Vec<u8>, Damage> {
