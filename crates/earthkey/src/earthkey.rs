@@ -94,10 +94,10 @@ impl Earthkey {
     /// Everything that waits runs on a thread of its own, so that a future may be dropped at any moment, and
     /// needs no runtime of the caller's. Dropping this waits for a grant that is on its way, and for a refresh
     /// that went on when its caller was served what was at hand, for about a minute at most, on the thread that
-    /// drops: drop it where that may be, and hold no lock then that the
-    /// host's [`Interaction`](crate::host::Interaction) takes. What ends the process without dropping it, as
-    /// `exit`, a signal or a `static` do, may cost the answer; the next one to use the login then sends the
-    /// same grant once more.
+    /// drops: drop it where that may be, and hold no lock then that the host's
+    /// [`Interaction`](crate::host::Interaction) takes. What ends the process without dropping it, as `exit`,
+    /// a signal or a `static` do, may cost the answer; the next one to use the login then sends the same grant
+    /// once more.
     ///
     /// The first token of each login is looked up anew, so that it is known whose it is; another account's is
     /// an error from then on.

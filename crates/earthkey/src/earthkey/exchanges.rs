@@ -4,6 +4,7 @@
 //! a request. A grant that was sent cannot be called back, and its answer may hold the only refresh token
 //! that is left. So exchanges run on a thread of their own, and whoever asked merely waits for them. One
 //! that nobody waits for any more ends at once if its grant is not on its way, else with the answer kept.
+//! One whose callers were served a token that is still valid goes on to its end.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -103,7 +104,8 @@ impl Exchanges {
         outcome_of((*shared).clone()).await
     }
 
-    /// Begins something on the thread, with what is served meanwhile where it takes long. It ends early once nobody waits for it and no grant is on its way.
+    /// Begins something on the thread, with what is served meanwhile where it takes long. It ends early once
+    /// nobody waits for it and no grant is on its way, unless those who waited were served.
     fn begin<T, F>(
         &self,
         at_hand: impl FnOnce() -> Option<T> + Send + 'static,

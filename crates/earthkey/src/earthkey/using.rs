@@ -269,11 +269,12 @@ impl Provider for Using<'_> {
 /// Names the variable that gives the grant, as far as it is one that holds nothing else.
 fn given_by(host: &Host, source: &Source) -> Option<&'static str> {
     let given = match source.given.as_ref()?.grant.as_ref()? {
-        Grant::RefreshToken(token) => token.expose(),
-        Grant::ClientCredentials(secret) => secret.expose(),
+        Grant::RefreshToken(token) => token.fingerprint(),
+        Grant::ClientCredentials(secret) => secret.fingerprint(),
         _ => return None,
     };
-    let gives = |name: &&str| host.env.text(name).is_some_and(|text| text.trim() == given.trim());
+    let is_given = |text: &str| [text, text.trim()].into_iter().any(|text| Fingerprint::of(text) == given);
+    let gives = |name: &&str| host.env.text(name).is_some_and(is_given);
     GIVING.into_iter().find(gives)
 }
 
@@ -326,7 +327,7 @@ pub(super) fn check_issuer(host: &Host, source: &Source, keep: &Keep<'_>) -> Res
     if let Some(grant) = contents.and_then(|contents| contents.grant) {
         check_sandbox(host, source, &place, &grant)?;
         if source.given.is_some() {
-            // What is given says nothing of an issuer; it stays with the one that it was used at first.
+            // What is given says nothing of an issuer; it stays with the one that accepted it first.
             let entries = keep.ledger()?.entries;
             check_bound_issuer(source, &place, entries.binding_of(Some(grant.fingerprint())))?;
         }

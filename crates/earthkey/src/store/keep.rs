@@ -1,7 +1,7 @@
 //! One grant in its home: read it, judge what others did to it, replace it, end it.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -407,26 +407,32 @@ impl<'a> Keep<'a> {
     /// Removes temporary files that a crash left and no ledger names. Whoever calls this holds
     /// lease and file lock, without which nobody makes one, and ends the login.
     fn sweep(&self) {
-        self.sweep_those(|_| true);
+        for path in self.left_over() {
+            // What cannot be removed now is there at the next landing.
+            let _ = self.host.fs.remove(&path);
+        }
+    }
+
+    fn left_over(&self) -> Vec<PathBuf> {
+        self.places.temporaries(self.host.fs.as_ref()).unwrap_or_default()
     }
 
     /// Where the lock of the home excludes nobody, somebody may have displaced another program's writing
     /// into such a file just now, and not have looked at it yet.
     fn sweep_but_what_may_be_in_use(&self) {
         let fs = self.host.fs.as_ref();
-        let locks_exclude = fs.medium(&self.places.directory).is_ok_and(Medium::locks_exclude);
+        let left = self.left_over();
+        if left.is_empty() {
+            return;
+        }
+        if fs.medium(&self.places.directory).is_ok_and(Medium::locks_exclude) {
+            return self.sweep();
+        }
         // The ledger was written in this attempt, by the same server's clock.
         let now = fs.stat_link(&self.places.ledger).map_or(0, |stat| stat.modified);
-        self.sweep_those(|path| {
-            locks_exclude || fs.stat_link(path).is_ok_and(|stat| stat.modified + IN_USE < now)
-        });
-    }
-
-    fn sweep_those(&self, is_left: impl Fn(&Path) -> bool) {
-        let left = self.places.temporaries(self.host.fs.as_ref()).unwrap_or_default();
-        for path in left.iter().filter(|path| is_left(path)) {
-            // What cannot be removed now is there at the next landing.
-            let _ = self.host.fs.remove(path);
+        let is_old = |path: &&PathBuf| fs.stat_link(path).is_ok_and(|stat| stat.modified + IN_USE < now);
+        for path in left.iter().filter(is_old) {
+            let _ = fs.remove(path);
         }
     }
 

@@ -141,11 +141,9 @@ impl Doors {
     /// Hands out the cookie that makes a browser the one that we opened. Its address was in the arguments
     /// of a process, where other users of the machine can read it and be faster.
     fn start(&self, name: &str, ends: Ends) -> Answer {
-        let is_named = |start: &Option<String>| {
-            start.as_ref().is_some_and(|expected| same(expected.as_bytes(), name.as_bytes()))
-        };
+        let is_named = |expected: &str| same(expected.as_bytes(), name.as_bytes());
         let start = || self.start.lock().expect("nothing panics while holding it");
-        if !is_named(&start()) {
+        if !start().as_deref().is_some_and(is_named) {
             return not_found();
         }
         if self.process.whose_is(ends.peer, ends.here) == Peer::Anothers {
@@ -160,7 +158,7 @@ impl Doors {
             return page(StatusCode::FORBIDDEN, "Not for this user", text);
         }
         // Somebody else may have been faster meanwhile.
-        if start().take_if(|start| is_named(&Some(start.clone()))).is_none() {
+        if start().take_if(|expected| is_named(expected)).is_none() {
             return not_found();
         }
         let mut answer = redirect(self.authorize.as_str());

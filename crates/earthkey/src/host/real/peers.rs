@@ -16,19 +16,18 @@ const LOOKS: u32 = 3;
 /// Returns whose the end at `peer` is of a connection to `here`.
 pub(super) fn whose_is(peer: SocketAddr, here: SocketAddr, user: u32) -> Peer {
     let (theirs, ours) = (Ends::of(peer, here), Ends::of(here, peer));
+    let (mut lists_us, mut lists_this) = (false, false);
     for _ in 0..LOOKS {
         let tables = TABLES.map(|table| fs::read_to_string(table).ok());
-        let find = |ends: &Ends| tables.iter().flatten().find_map(|table| ends.row_in(table));
-        if let Some(row) = find(&theirs) {
+        let mut tables = tables.iter().flatten();
+        if let Some(row) = tables.clone().find_map(|table| theirs.row_in(table)) {
             return row.judge(user);
         }
-        if tables.iter().all(Option::is_none) || find(&ours).is_some() {
-            continue;
-        }
-        // A connection that was reset has no ends any more.
-        return Peer::Anothers;
+        lists_this |= tables.clone().any(|table| ours.row_in(table).is_some());
+        lists_us |= tables.any(|table| ours.begins_in(table));
     }
-    Peer::Unknown
+    // Where the listener is listed and neither end of the connection is, it was reset.
+    if lists_us && !lists_this { Peer::Anothers } else { Peer::Unknown }
 }
 
 /// A connection as the tables write it, seen from one of its ends.
@@ -46,6 +45,12 @@ struct Row {
 impl Ends {
     fn of(local: SocketAddr, remote: SocketAddr) -> Self {
         Self { local: forms(local), remote: forms(remote) }
+    }
+
+    /// Returns whether the table lists anything that begins where this does, as a listener.
+    fn begins_in(&self, table: &str) -> bool {
+        let locals = table.lines().filter_map(|line| line.split_ascii_whitespace().nth(1));
+        locals.into_iter().any(|local| self.local.iter().any(|form| form == local))
     }
 
     fn row_in(&self, table: &str) -> Option<Row> {
@@ -153,6 +158,12 @@ mod tests {
         assert_eq!(whose_is(peer, here, own), Peer::Ours, "it still reads");
         drop(client);
         assert_eq!(whose_is(peer, here, own), Peer::Anothers);
+    }
+
+    /// As where the tables can be read and list nothing of this process.
+    #[test]
+    fn what_is_not_listed_any_more_than_its_listener_is_unknown() {
+        assert_eq!(whose_is(at("127.0.0.1:1"), at("127.0.0.1:2"), 0), Peer::Unknown);
     }
 
     /// As somebody does who wants to be no longer there when he is looked for.
